@@ -1,0 +1,58 @@
+"""A program to start, as a value, and what it left behind; `process.py` starts it. Pure."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+
+from daybreak.secret import Secret, mask
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Far:
+    """How a command gets to another host: by a client that passes our end of the lifeline on."""
+
+    argv: tuple[str, ...]  # what is started here: ssh or docker exec, with environment, watchdog and command
+    where: str  # that host, for people
+    lines: tuple[Secret, ...] = ()  # what the watchdog reads first
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Command:
+    """A program to start: a value that tests can compare and logs can show."""
+
+    argv: tuple[str, ...]
+    deadline: timedelta  # no default: the caller says how long is too long
+    idle: timedelta | None = None  # no byte on stdout for so long counts as hung
+    env: Mapping[str, str | Secret] = field(default_factory=dict[str, str | Secret])
+    ok: frozenset[int] = frozenset({0})
+    far: Far | None = None  # None: it runs here
+    feed: Path | None = None  # standard input is this file: its end, or ours, is the end of the program
+    folder: Path | None = None  # where it starts; None: where Daybreak did
+
+    @property
+    def program(self) -> str:
+        """The program's name, for people."""
+        return Path(self.argv[0]).name
+
+    def shown(self) -> str:
+        """The command as a person could type it, without a secret."""
+        words = [
+            f"{name}=***" if isinstance(value, Secret) else f"{name}={shlex.quote(value)}"
+            for name, value in self.env.items()
+        ]
+        there = [f"[{self.far.where}]"] if self.far else [f"[{self.folder}]"] if self.folder else []
+        return mask(" ".join([*there, *words, shlex.join(self.argv)]))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Completed:
+    """What a program left behind."""
+
+    status: int
+    stdout: bytes
+    stderr: tuple[str, ...]  # the last lines, masked
+    seconds: float

@@ -1,0 +1,221 @@
+"""Files that survive a power cut, and locks that die with their holder.
+
+Shapes  a path is published by `replace` only after its bytes were fsynced; its folder is fsynced after.
+Errors  `PublishError` for what a disk refuses (room, rights, read-only), `Busy` for a lock not got in time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import os
+import shutil
+import threading
+import time
+from collections.abc import Generator
+from datetime import timedelta
+from pathlib import Path
+from typing import Final
+
+from daybreak.errors import Busy, Cancelled, PublishError
+from daybreak.units import show_bytes
+
+FILE_MODE: Final = 0o640
+FOLDER_MODE: Final = 0o2770
+_POLL_S: Final = 0.1
+_BLOCK: Final = 2**20
+#: A catalog that is opened needs more than this beside itself.
+_NOTHING_BYTES: Final = 2**16
+_EARLY_BYTES: Final = 8 * 2**20
+
+_WHY: Final = {
+    errno.ENOSPC: ("the disk is full", "make room there or move the archive to a larger disk, then run again"),
+    errno.EDQUOT: ("the disk quota is used up", "raise the quota or make room, then run again"),
+    errno.EROFS: ("the file system is read-only", "remount it writable; look at the kernel log for why it changed"),
+    errno.EACCES: ("permission denied", "give the folder to this user's group (mode 2770)"),
+    errno.EPERM: ("not permitted", "give the folder to this user's group (mode 2770)"),
+    errno.ENOENT: ("no such folder", "make the folder, or mend the path in the configuration"),
+    errno.EIO: ("input/output error: the disk may be failing", "look at the kernel log and the disk's health first"),
+}
+
+
+@contextlib.contextmanager
+def disk_errors(path: Path, doing: str) -> Generator[None]:
+    """Turn an OSError inside the block into a PublishError that names `path` and what to do."""
+    try:
+        yield
+    except OSError as error:
+        why, hint = _WHY.get(error.errno or 0, (error.strerror or str(error), "look at the folder and the disk"))
+        room = ""
+        if error.errno == errno.ENOSPC:
+            with contextlib.suppress(OSError):
+                room = f" ({show_bytes(free_bytes(path))} free)"
+        raise PublishError(f"{doing} {path}: {why}{room}", hint=hint) from error
+
+
+def free_bytes(path: Path) -> int:
+    """Room for an ordinary user on the file system of `path`, or of its nearest folder that exists."""
+    while not path.exists() and path != path.parent:
+        path = path.parent
+    room = os.statvfs(path)
+    return room.f_bavail * room.f_frsize
+
+
+def is_full(path: Path) -> bool:
+    """Whether an ordinary user can write next to nothing on the file system of `path`."""
+    try:
+        return free_bytes(path) < _NOTHING_BYTES
+    except OSError:
+        return False
+
+
+def fsync_folder(path: Path) -> None:
+    """Make the names in a folder durable."""
+    handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def make_folder(path: Path, *, group_of: Path) -> None:
+    """Make one folder, mode 2770 and the group of `group_of` whatever the umask, and its name durable."""
+    if path.is_dir():
+        return
+    with contextlib.suppress(FileExistsError):
+        path.mkdir()
+        share(path, group_of=group_of, mode=FOLDER_MODE)
+        fsync_folder(path.parent)
+
+
+def share(path: Path, *, group_of: Path, mode: int) -> None:
+    """Give `path` the group of a folder and a mode. A group that we may not give stays as it is."""
+    with contextlib.suppress(PermissionError):
+        os.chown(path, -1, group_of.stat().st_gid)
+    path.chmod(mode)
+
+
+def write_durable(path: Path, content: bytes, *, group_of: Path) -> None:
+    """Write a small file so that it is whole or absent: beside, fsync, rename, fsync the folder."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        with beside.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        share(beside, group_of=group_of, mode=FILE_MODE)
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
+    fsync_folder(path.parent)
+
+
+class EarlyWriter:
+    """Writes a large file so that the disk begins at once, and the fsync at its end has little left to wait for.
+
+    The pages that are on the disk leave the memory: a dump should not push production's out of it.
+    """
+
+    def __init__(self, handle: int) -> None:
+        self._handle = handle
+        self._written = 0
+        self._begun = 0
+
+    def write(self, data: bytes) -> None:
+        """Write all of `data`."""
+        view = memoryview(data)
+        while view:
+            view = view[os.write(self._handle, view) :]
+        self._written += len(data)
+        if self._written - self._begun >= _EARLY_BYTES:
+            # Clean pages are dropped, and for dirty ones the kernel begins to write; it does not wait for them.
+            os.posix_fadvise(self._handle, self._begun, self._written - self._begun, os.POSIX_FADV_DONTNEED)
+            self._begun = self._written
+
+
+def link_over(source: Path, name: Path) -> None:
+    """Make `name` another name of `source`, replacing what it named before in one step.
+
+    The kernel lets nobody link a file that he neither owns nor may write (protected_hardlinks), and several users of
+    one group share our files: then `name` becomes a copy.
+    """
+    beside = name.with_name(f".{name.name}.{os.getpid()}.partial")
+    beside.unlink(missing_ok=True)
+    try:
+        try:
+            os.link(source, beside)
+        except PermissionError:
+            shutil.copyfile(source, beside)
+            share(beside, group_of=name.parent, mode=FILE_MODE)
+            with beside.open("rb") as copy:
+                os.fsync(copy.fileno())
+        beside.replace(name)
+    finally:
+        # rename(2) between two names of one file does nothing and leaves both.
+        beside.unlink(missing_ok=True)
+
+
+def sha256_file(path: Path) -> str:
+    """The sha256 of a file, read through, in hexadecimal."""
+    digest = hashlib.sha256()
+    with path.open("rb", buffering=0) as file:
+        while block := file.read(_BLOCK):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+@contextlib.contextmanager
+def lock(
+    path: Path, *, wait: timedelta, cancel: threading.Event | None = None, holder: str = "", mode: int = 0o660
+) -> Generator[None]:
+    """Hold an exclusive lock on `path` inside the block; it dies with this process, children do not get it.
+
+    The file holds the words of its holder, for people only: nothing is ever decided by them.
+    Raise Busy when it is not free within `wait`, Cancelled when `cancel` is set meanwhile.
+    """
+    with disk_errors(path, "cannot lock"):
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, mode)
+    try:
+        with contextlib.suppress(PermissionError):
+            os.fchmod(handle, mode)
+        until = time.monotonic() + wait.total_seconds()
+        while not _try_lock(handle):
+            if cancel is not None and cancel.is_set():
+                raise Cancelled("the run was cancelled while it waited for a lock")
+            if time.monotonic() >= until:
+                said = os.pread(handle, 200, 0).decode("utf-8", "replace").strip()
+                raise Busy(
+                    f"{said or 'another process'} holds {path}",
+                    hint="wait for it to end (`daybreak runs`), or cancel it (`daybreak run cancel ID`)",
+                    holder=said,
+                )
+            time.sleep(_POLL_S)
+        with contextlib.suppress(OSError):  # a full disk must not stop a lock
+            os.ftruncate(handle, 0)
+            os.pwrite(handle, holder.encode(), 0)
+        yield
+    finally:
+        os.close(handle)
+
+
+def is_locked(path: Path) -> bool:
+    """Whether somebody alive holds the lock on `path`."""
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        # Shared, so that two who ask do not take each other for the holder.
+        return not _try_lock(handle, fcntl.LOCK_SH)
+    finally:
+        os.close(handle)
+
+
+def _try_lock(handle: int, how: int = fcntl.LOCK_EX) -> bool:
+    try:
+        fcntl.flock(handle, how | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

@@ -1,0 +1,60 @@
+"""What we hand to libpq leads where the configuration says, on a real server."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+
+from daybreak.config.conninfo import parse_conninfo, to_conninfo
+from daybreak.credentials import passfile
+from daybreak.secret import Secret
+
+pytestmark = pytest.mark.postgres
+
+DATABASE = "o'dd \\ na:me=x"
+ROLE = "ro'le \\ @home"
+PASSWORD = "pa:ss\\wo'rd @ü"
+
+
+def ask(server, conninfo: str, **env: str) -> subprocess.CompletedProcess[str]:
+    question = "SELECT current_database() || '|' || current_user"
+    return subprocess.run(
+        [server.bin / "psql", "-XAtqw", "-d", conninfo, "-c", question],
+        env={"PATH": os.environ["PATH"], "HOME": "/nonexistent", **env},
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+@pytest.fixture
+def odd(servers):
+    server = servers[15]
+    server.create_role(ROLE, password=PASSWORD)
+    server.create_database(DATABASE)
+    yield server
+    server.drop_database(DATABASE)
+
+
+@pytest.mark.parametrize("form", ["uri", "socket", "keywords"])
+def test_every_form_of_url_leads_to_the_same_database(odd, form: str) -> None:
+    user, name = quote(odd.user, safe=""), quote(DATABASE, safe="")
+    url = {
+        "uri": f"postgresql://{user}@{odd.host}:{odd.port}/{name}?connect_timeout=10",
+        "socket": f"postgresql://{user}@{quote(str(odd.socket_folder), safe='')}:{odd.port}/{name}",
+        "keywords": f"host={odd.host} port = {odd.port} user='{odd.user}' dbname='o\\'dd \\\\ na:me=x'",
+    }[form]
+    assert ask(odd, url).stdout == f"{DATABASE}|{odd.user}\n"  # libpq's own reading
+    assert ask(odd, to_conninfo(parse_conninfo(url))).stdout == f"{DATABASE}|{odd.user}\n"
+
+
+def test_a_passfile_opens_the_door_and_only_while_it_is_there(odd, tmp_path: Path) -> None:
+    keywords = {"host": odd.host, "port": str(odd.port), "user": ROLE, "dbname": DATABASE}
+    with passfile(Secret(PASSWORD), tmp_path) as path:
+        assert ask(odd, to_conninfo(keywords), PGPASSFILE=str(path)).stdout == f"{DATABASE}|{ROLE}\n"
+    assert "no password supplied" in ask(odd, to_conninfo(keywords), PGPASSFILE=str(path)).stderr
