@@ -1,0 +1,48 @@
+"""Proofs: what was restored and compared, where it came from, how long it took, and how it ended."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Final
+
+from sqlalchemy import select
+from sqlalchemy.dialects.sqlite import insert as upsert
+
+from daybreak.catalog.records import ProofRecord
+from daybreak.catalog.schema import proofs
+from daybreak.catalog.store import Store
+from daybreak.secret import mask
+
+#: Proofs that are looked through for the newest archive that has one.
+_ENOUGH: Final = 1000
+
+
+class Proofs:
+    """At most one for each run."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def add(self, proof: ProofRecord) -> None:
+        """Record a proof; another one of the same run is written over."""
+        values = {**asdict(proof), "why": mask(proof.why)}
+        with self._store.write() as connection:
+            connection.execute(upsert(proofs).values(values).on_conflict_do_update(index_elements=["run"], set_=values))
+
+    def last(self, plan: str) -> ProofRecord | None:
+        """The last proof of any archive of a plan, passed or not."""
+        return next(iter(self.list(plan, limit=1)), None)
+
+    def newest_passed(self, plan: str) -> ProofRecord | None:
+        """The proof of the archive that was taken last, of those whose last proof passed."""
+        last: dict[str, ProofRecord] = {}
+        for one in self.list(plan, limit=_ENOUGH):
+            last.setdefault(one.archive, one)
+        passed = [(one.taken_at, one) for one in last.values() if one.passed and one.taken_at is not None]
+        return max(passed, key=lambda one: one[0])[1] if passed else None
+
+    def list(self, plan: str, *, limit: int | None = None) -> list[ProofRecord]:
+        """Proofs of a plan's archives, newest first."""
+        query = select(proofs).where(proofs.c.plan == plan).order_by(proofs.c.at.desc()).limit(limit)
+        with self._store.read() as connection:
+            return [ProofRecord(**row) for row in connection.execute(query).mappings()]

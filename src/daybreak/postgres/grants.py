@@ -1,0 +1,169 @@
+"""Who may do what in a database: read from the old development database, given again in the new one.
+
+A restore leaves production's privileges out, so everything there would belong to its owner alone. What stands in both
+gets the rights that it had; what is new gets what the owner's default privileges say of new objects.
+
+Shapes  `rights_of` reads, the statements are pure, `carry_over` does both.
+Errors  `SqlError`, `SourceError` as of the client.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Any, Final
+
+from daybreak.postgres.client import Postgres
+from daybreak.postgres.shadow import quietly
+from daybreak.postgres.sql import identifier
+
+_DEFAULTS: Final = """
+SELECT pg_get_userbyid(d.defaclrole) AS role, n.nspname AS schema, d.defaclobjtype AS kind,
+       (SELECT coalesce(json_agg(json_build_object(
+                   'grantee', CASE a.grantee WHEN 0 THEN NULL ELSE pg_get_userbyid(a.grantee) END,
+                   'privilege', a.privilege_type, 'grantable', a.is_grantable)), '[]')
+          FROM aclexplode(d.defaclacl) a WHERE a.grantee <> d.defaclrole) AS acl
+  FROM pg_default_acl d LEFT JOIN pg_namespace n ON n.oid = d.defaclnamespace"""
+#: The letter of pg_default_acl -> what it is called, and the kinds of objects that it counts for.
+_KINDS: Final = {"r": "TABLES", "S": "SEQUENCES", "f": "ROUTINES", "T": "TYPES", "n": "SCHEMAS"}
+_COUNTS_FOR: Final = {"r": "TABLE", "S": "SEQUENCE", "f": "ROUTINE", "T": "TYPE", "n": "SCHEMA"}
+_AT_ONCE: Final = 100
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grant:
+    """One privilege of one role."""
+
+    grantee: str | None  # None: PUBLIC
+    privilege: str
+    grantable: bool
+
+    @property
+    def to(self) -> str:
+        """The end of a GRANT."""
+        name = "PUBLIC" if self.grantee is None else identifier(self.grantee)
+        return f"TO {name}{' WITH GRANT OPTION' if self.grantable else ''}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Item:
+    """An object, or a column of one, with its rights."""
+
+    kind: str  # SCHEMA, TABLE, SEQUENCE, COLUMN, ROUTINE, TYPE
+    schema: str
+    identity: str  # qualified and quoted
+    part: str | None  # the column
+    owner: str
+    grants: tuple[Grant, ...] | None  # None: those that it was made with
+
+    @property
+    def key(self) -> tuple[str, str, str | None]:
+        """What makes it the same in another database."""
+        return self.kind, self.identity, self.part
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Default:
+    """What a role gives to others on what it will make."""
+
+    role: str
+    schema: str | None  # None: everywhere
+    kind: str  # the letter of the catalogue
+    grants: tuple[Grant, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rights:
+    """All rights of one database."""
+
+    items: tuple[Item, ...]
+    defaults: tuple[Default, ...]
+
+
+def rights_of(server: Postgres, dbname: str, *, columns: bool = False) -> Rights:
+    """Read them; `columns` lists every column, also those without rights of their own."""
+    sql = files("daybreak.postgres").joinpath("grants.sql").read_text("utf-8")
+    rows = server.query(sql.replace("{columns}", "true" if columns else "false"), dbname=dbname)
+    return Rights(
+        items=tuple(
+            Item(
+                kind=row["kind"],
+                schema=row["schema"],
+                identity=row["identity"],
+                part=row["part"],
+                owner=row["owner"],
+                grants=None if row["acl"] is None else _grants(row["acl"]),
+            )
+            for row in rows
+        ),
+        defaults=tuple(
+            Default(role=row["role"], schema=row["schema"], kind=row["kind"], grants=_grants(row["acl"]))
+            for row in server.query(_DEFAULTS, dbname=dbname)
+        ),
+    )
+
+
+def _grants(acl: Sequence[Mapping[str, Any]]) -> tuple[Grant, ...]:
+    return tuple(Grant(**one) for one in acl)
+
+
+def statements(old: Rights, new: Iterable[Item]) -> Iterator[str]:
+    """What gives the objects of `new` the rights that they had in `old`, or that its defaults say. Pure."""
+    known = {item.key: item for item in old.items}
+    for item in new:
+        before = known.get(item.key)
+        if before is not None:
+            if before.grants is not None:
+                yield from _restated(item, before.grants)
+        elif item.part is None:
+            defaults = [
+                one
+                for one in old.defaults
+                if _COUNTS_FOR[one.kind] == item.kind and one.role == item.owner and one.schema in {None, item.schema}
+            ]
+            if any(one.schema is None for one in defaults):
+                yield from _restated(item, [grant for one in defaults for grant in one.grants])
+            else:
+                yield from _given(item, [grant for one in defaults for grant in one.grants])
+
+
+def _restated(item: Item, grants: Iterable[Grant]) -> Iterator[str]:
+    """Exactly these: PostgreSQL gives PUBLIC some rights on new routines and types."""
+    if item.kind != "COLUMN":
+        yield f"REVOKE ALL ON {item.kind} {item.identity} FROM PUBLIC"
+    yield from _given(item, grants)
+
+
+def _given(item: Item, grants: Iterable[Grant]) -> Iterator[str]:
+    on = f"TABLE {item.identity}" if item.kind == "COLUMN" else f"{item.kind} {item.identity}"
+    part = f" ({identifier(item.part)})" if item.part is not None else ""
+    for grant in grants:
+        yield f"GRANT {grant.privilege}{part} ON {on} {grant.to}"
+
+
+def default_statements(old: Rights, schemas: Iterable[str]) -> Iterator[str]:
+    """What makes the default privileges those of `old`, where their schema is in `schemas`. Pure."""
+    there = set(schemas)
+    for one in old.defaults:
+        if one.schema is not None and one.schema not in there:
+            continue
+        where = f" IN SCHEMA {identifier(one.schema)}" if one.schema is not None else ""
+        subject = f"ALTER DEFAULT PRIVILEGES FOR ROLE {identifier(one.role)}{where}"
+        if one.schema is None:
+            yield f"{subject} REVOKE ALL ON {_KINDS[one.kind]} FROM PUBLIC"
+        for grant in one.grants:
+            yield f"{subject} GRANT {grant.privilege} ON {_KINDS[one.kind]} {grant.to}"
+
+
+def carry_over(server: Postgres, *, old: str, new: str) -> int:
+    """Give the objects of database `new` the rights that they have in `old`; how many statements that took."""
+    had = rights_of(server, old)
+    if not had.defaults and all(item.grants is None for item in had.items):
+        return 0
+    has = rights_of(server, new, columns=any(item.kind == "COLUMN" for item in had.items))
+    schemas = [item.schema for item in has.items if item.kind == "SCHEMA"]
+    wanted = [*statements(had, has.items), *default_statements(had, schemas)]
+    for at in range(0, len(wanted), _AT_ONCE):
+        quietly(server, new, "; ".join(wanted[at : at + _AT_ONCE]))
+    return len(wanted)

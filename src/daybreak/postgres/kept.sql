@@ -1,0 +1,29 @@
+-- The tables that are named, as far as rows are carried into or out of them.
+SELECT w.number::int AS number, n.nspname AS schema, c.relname AS name, c.relkind = 'p' AS partitioned,
+       (SELECT json_agg(json_build_object(
+                   'name', attname, 'type', format_type(atttypid, atttypmod),
+                   'needed', attnotnull AND NOT atthasdef AND attidentity = '',
+                   'generated', attgenerated <> '', 'always', attidentity = 'a') ORDER BY attnum)
+          FROM pg_attribute WHERE attrelid = c.oid AND attnum > 0 AND NOT attisdropped) AS columns,
+       (SELECT json_agg(k.names ORDER BY k.indisprimary DESC, k.name)
+          FROM (SELECT indisprimary, i.indexrelid::regclass::text AS name,
+                       (SELECT json_agg(attname ORDER BY place)
+                          FROM unnest(i.indkey::int2[]) WITH ORDINALITY AS u (attnum, place)
+                          JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = u.attnum
+                         WHERE place <= i.indnkeyatts) AS names
+                  FROM pg_index i
+                 WHERE i.indrelid = c.oid AND indisunique AND indisvalid AND indimmediate AND indpred IS NULL
+                   AND indexprs IS NULL) k) AS keys,
+       (SELECT json_agg(json_build_object('name', conname, 'parent', confrelid::bigint, 'deferrable', condeferrable))
+          FROM pg_constraint WHERE conrelid = c.oid AND contype = 'f' AND confrelid <> c.oid) AS parents,
+       (SELECT json_agg(json_build_object('name', tgname, 'always', tgenabled = 'A') ORDER BY tgname)
+          FROM pg_trigger WHERE tgrelid = c.oid AND NOT tgisinternal AND tgenabled IN ('O', 'A')) AS triggers,
+       (SELECT json_agg(json_build_object('sequence', s.oid::regclass::text, 'column', attname) ORDER BY attname)
+          FROM pg_depend d JOIN pg_class s ON s.oid = d.objid AND s.relkind = 'S'
+          JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = d.refobjsubid
+         WHERE d.refclassid = 'pg_class'::regclass AND d.refobjid = c.oid AND d.classid = 'pg_class'::regclass
+           AND d.deptype IN ('a', 'i')) AS sequences,
+       c.oid::bigint AS oid
+  FROM unnest({names}::text[]) WITH ORDINALITY AS w (name, number)
+  JOIN pg_class c ON c.oid = to_regclass(w.name) AND c.relkind IN ('r', 'p')
+  JOIN pg_namespace n ON n.oid = c.relnamespace

@@ -1,0 +1,185 @@
+"""PostgreSQL's programs as command values. Pure: nothing runs here.
+
+Shapes  a conninfo is a mapping of libpq keywords; the text that is passed never holds a password.
+Source  the settings of `PINNED` are those that change how a value is printed; dump and proof share them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path, PurePath
+from typing import Final
+
+from daybreak.command import Command
+from daybreak.hosts import HERE, Host
+from daybreak.secret import Secret
+
+#: What changes the text of a value, ends a statement early or lets a commit be lost, pinned for every session of ours.
+PINNED: Final[Mapping[str, str]] = {
+    "TimeZone": "UTC",
+    "bytea_output": "hex",
+    "DateStyle": "ISO",
+    "IntervalStyle": "postgres",
+    "extra_float_digits": "3",
+    "synchronize_seqscans": "off",
+    "standard_conforming_strings": "on",
+    "statement_timeout": "0",
+    "lock_timeout": "0",
+    "idle_in_transaction_session_timeout": "0",
+    "search_path": "pg_catalog",
+    # What we name, mark and rename stays so when the server crashes, also where commits may be lost; a standby that
+    # is away is not waited for.
+    "synchronous_commit": "local",
+}
+#: A backend whose client is gone ends itself, also inside a long statement (PostgreSQL 14 and newer).
+NOTICE_DEATH: Final[Mapping[str, str]] = {"client_connection_check_interval": "1000"}
+
+
+def conninfo_text(conninfo: Mapping[str, str]) -> str:
+    """libpq keywords as one string, each value quoted."""
+    return " ".join(
+        "{}='{}'".format(key, value.replace("\\", "\\\\").replace("'", "\\'")) for key, value in conninfo.items()
+    )
+
+
+def options_text(settings: Mapping[str, str]) -> str:
+    """Settings as PGOPTIONS: blanks and backslashes escaped as the server wants them."""
+    return " ".join(
+        "-c {}={}".format(key, value.replace("\\", "\\\\").replace(" ", "\\ ")) for key, value in settings.items()
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tools:
+    """The programs of one PostgreSQL version, and what every session of one run is started with."""
+
+    folder: PurePath
+    major: int
+    application: str  # PGAPPNAME: daybreak:<run>
+    host: Host = HERE  # where they are
+    passfile: Path | None = None  # here
+    password: Secret | None = None  # elsewhere: no file of ours is there
+    options: str = ""  # the configuration's own, as PGOPTIONS has them; ours count after them
+
+    def _command(
+        self,
+        program: str,
+        arguments: Sequence[str],
+        *,
+        deadline: timedelta,
+        idle: timedelta | None = None,
+        settings: Mapping[str, str] = PINNED,
+        application: str | None = None,
+        feed: Path | None = None,
+    ) -> Command:
+        env: dict[str, str | Secret] = {
+            "PGAPPNAME": application or self.application,
+            "PGOPTIONS": f"{self.options} {options_text(settings)}".strip(),
+            "PGCONNECT_TIMEOUT": "10",
+            "PGCLIENTENCODING": "UTF8",
+        }
+        if program in {"pg_dump", "pg_dumpall", "pg_restore"}:
+            del env["PGCLIENTENCODING"]  # these speak the database's own encoding
+        if self.passfile is not None:
+            env["PGPASSFILE"] = str(self.passfile)
+        if self.password is not None:
+            env["PGPASSWORD"] = self.password
+        argv = (str(self.folder / program), *arguments)
+        return self.host.command(argv, deadline=deadline, idle=idle, env=env, feed=feed)
+
+    def psql(
+        self,
+        conninfo: Mapping[str, str],
+        statements: Sequence[str],
+        *,
+        deadline: timedelta,
+        settings: Mapping[str, str] = PINNED,
+        application: str | None = None,
+        feed: Path | None = None,
+    ) -> Command:
+        """Run each statement by itself, in order, until one fails; rows come bare, one a line.
+
+        COPY reads `feed`; without a statement, the statements are in there.
+        """
+        arguments = ["-XAtqw", "-v", "ON_ERROR_STOP=1", "-v", "VERBOSITY=verbose", "-d", conninfo_text(conninfo)]
+        for statement in statements:
+            arguments += ["-c", statement]
+        return self._command(
+            "psql", arguments, deadline=deadline, settings=settings, application=application, feed=feed
+        )
+
+    def pg_dump(
+        self,
+        conninfo: Mapping[str, str],
+        *,
+        lock_wait: timedelta,
+        deadline: timedelta,
+        idle: timedelta,
+        settings: Mapping[str, str],
+    ) -> Command:
+        """A custom-format dump to stdout. Compression is the cheapest that this version has."""
+        compress = "zstd:1" if self.major >= 16 else "1"  # noqa: PLR2004 -- the version that learned zstd
+        arguments = [
+            "-w",
+            "--format=custom",
+            f"--compress={compress}",
+            f"--lock-wait-timeout={int(lock_wait.total_seconds() * 1000)}",
+            "-d",
+            conninfo_text(conninfo),
+        ]
+        return self._command("pg_dump", arguments, deadline=deadline, idle=idle, settings=settings)
+
+    def pg_dump_schema(
+        self, conninfo: Mapping[str, str], pattern: str, *, deadline: timedelta, settings: Mapping[str, str]
+    ) -> Command:
+        """One schema as a script on stdout, with owners. `pattern`: its name, quoted."""
+        arguments = ["-w", "--no-privileges", f"--schema={pattern}", "-d", conninfo_text(conninfo)]
+        return self._command("pg_dump", arguments, deadline=deadline, settings=settings)
+
+    def pg_dumpall_globals(self, conninfo: Mapping[str, str], *, passwords: bool, deadline: timedelta) -> Command:
+        """Roles and tablespaces as SQL on stdout."""
+        arguments = ["-w", "--globals-only", "-d", conninfo_text(conninfo)]
+        if not passwords:
+            arguments.insert(1, "--no-role-passwords")
+        return self._command("pg_dumpall", arguments, deadline=deadline)
+
+    def pg_restore(
+        self,
+        conninfo: Mapping[str, str],
+        archive: PurePath,
+        *,
+        use_list: PurePath,
+        jobs: int,
+        tablespaces: bool,
+        owners: bool,
+        exit_on_error: bool,
+        deadline: timedelta,
+        settings: Mapping[str, str],
+    ) -> Command:
+        """One parallel restore of the listed entries from a file; owners and privileges only with `owners`.
+
+        Without `exit_on_error` it goes on behind a failed statement, and ends with status 1.
+        """
+        arguments = [
+            "-w",
+            "--verbose",
+            f"--jobs={jobs}",
+            *(() if owners else ("--no-owner", "--no-privileges")),
+            *(() if tablespaces else ("--no-tablespaces",)),
+            *(("--exit-on-error",) if exit_on_error else ()),
+            f"--use-list={use_list}",
+            "-d",
+            conninfo_text(conninfo),
+            str(archive),
+        ]
+        return self._command("pg_restore", arguments, deadline=deadline, settings=settings)
+
+    def vacuumdb_analyze(
+        self, conninfo: Mapping[str, str], *, jobs: int, deadline: timedelta, settings: Mapping[str, str]
+    ) -> Command:
+        """Fresh statistics for a whole database."""
+        # vacuumdb takes a connection string where it takes a database name.
+        arguments = ["-w", "--analyze-only", f"--jobs={jobs}", "-d", conninfo_text(conninfo)]
+        return self._command("vacuumdb", arguments, deadline=deadline, settings=settings)

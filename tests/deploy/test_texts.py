@@ -1,0 +1,131 @@
+"""Authorized keys, workflows for other names, and the service: what is written, and what is refused in words."""
+
+from __future__ import annotations
+
+import base64
+from pathlib import Path
+
+import pytest
+from ruamel.yaml import YAML
+
+from daybreak.deploy.keys import key_line, with_keys
+from daybreak.deploy.pieces import Service
+from daybreak.deploy.workflows import workflows
+from daybreak.errors import ConfigError
+from daybreak.model import BackupPlan, Database, RefreshPlan, Schedule
+
+
+def public(kind: str = "ssh-ed25519", comment: str = "github", fill: bytes = b"k") -> str:
+    blob = len(kind).to_bytes(4, "big") + kind.encode() + fill * 40
+    return f"{kind} {base64.b64encode(blob).decode()} {comment}".strip()
+
+
+def line(text: str, program: str = "/usr/local/bin/daybreak") -> str:
+    return key_line(text, ["backup:nightly"], program=Path(program), configuration=Path("/etc/d/d.toml"))
+
+
+def test_a_line_has_the_forced_command_before_the_key() -> None:
+    command = "/usr/local/bin/daybreak --config /etc/d/d.toml gate backup:nightly"
+    assert line(public() + "\n") == f'restrict,command="{command}" {public()}'
+    assert line(public(comment="")).endswith(public(comment=""))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "ssh-ed25519",
+        "-----BEGIN OPENSSH PRIVATE KEY-----",
+        f'command="id" {public()}',
+        f"{public()}\n{public(fill=b'x')}",
+        public(kind="ssh-dss"),
+        public().replace("ssh-ed25519 ", "ssh-rsa "),  # it says another kind inside
+        public(comment='" id'),
+        "ssh-ed25519 " + "!" * 60,
+    ],
+)
+def test_what_is_no_public_key_is_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match="is not one public key"):
+        line(text)
+
+
+@pytest.mark.parametrize("program", ["/opt/my tools/daybreak", '/x"y', "/x$(id)", "/x'y"])
+def test_a_program_that_a_shell_would_read_otherwise_is_refused(program: str) -> None:
+    with pytest.raises(ConfigError, match="cannot stand in a forced command"):
+        line(public(), program)
+
+
+def test_ours_are_replaced_everybody_elses_stay() -> None:
+    theirs = f'# mine\n{public(fill=b"p", comment="a person")}\n\ncommand="rrsync /x" {public(fill=b"r")}\n'
+    first = with_keys(theirs, [line(public())])
+    assert first == theirs + line(public()) + "\n"
+    assert with_keys(first, [line(public())]) == first
+    changed = with_keys(first, [line(public(fill=b"n"))])  # a new key: the old one goes
+    assert changed == theirs + line(public(fill=b"n")) + "\n"
+    assert with_keys(changed, []) == theirs
+
+
+@pytest.mark.parametrize("before", ["", "restrict ", 'from="10.0.0.0/8",no-pty ', "  "])
+def test_the_same_key_with_more_rights_goes(before: str) -> None:
+    found = with_keys(f"{before}{public(comment='old')}\n# {public()}\n", [line(public())])
+    assert found == f"# {public()}\n{line(public())}\n"
+
+
+SHOP = Database(name="shop", conninfo={"dbname": "shop"})
+TEST = Database(name="test", conninfo={"dbname": "test"})
+
+
+def plans(spec: str, trigger: str | None = "github") -> tuple[BackupPlan, RefreshPlan]:
+    schedule = Schedule(spec=spec, timezone="Europe/Berlin", trigger=trigger)
+    backup = BackupPlan(name="hourly", database=SHOP, archive=Path("/b/shop.dump"), schedule=schedule)
+    return backup, RefreshPlan(name="daily", backup=backup, target=TEST, schedule=schedule)
+
+
+def test_another_projects_workflows_have_its_names() -> None:
+    backup, refresh = plans("30 */2 * * mon-fri")
+    found = workflows([backup], [refresh], {"refresh:daily": Path("/srv/refresh.sh")}, minutes=90)
+    assert set(found) == {"db-backup-hourly.yml", "db-refresh-test-daily.yml"}
+    first, second = (YAML(typ="safe", pure=True).load(text) for text in found.values())
+    assert first["on"]["schedule"] == [{"cron": "30 */2 * * mon-fri", "timezone": "Europe/Berlin"}]
+    assert first["concurrency"]["group"] == second["concurrency"]["group"] == "db-shop"
+    assert " backup:hourly </dev/null" in first["jobs"]["backup"]["steps"][0]["run"]
+    assert " /srv/refresh.sh </dev/null" in second["jobs"]["refresh"]["steps"][0]["run"]
+    assert second["jobs"]["refresh"]["timeout-minutes"] == 90
+    assert not any("@" in text.replace("USER@$SERVER", "") for text in found.values())
+
+
+def test_a_plan_that_github_is_not_expected_for_has_none() -> None:
+    backup, refresh = plans("02:00", trigger=None)
+    assert workflows([backup], [refresh], {}, minutes=45) == {}
+
+
+@pytest.mark.parametrize("spec", ["0 2 L * *", "0 2 * * 5#3", "0 2 * * 5L"])
+def test_a_schedule_that_github_cannot_read_is_named(spec: str) -> None:
+    backup, _ = plans(spec)
+    with pytest.raises(ConfigError, match=r"GitHub cannot read the schedule of backup:hourly"):
+        workflows([backup], [], {}, minutes=45)
+
+
+def test_a_service_is_enabled_and_started_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A systemctl that keeps what it was told stands for systemd."""
+    fake = tmp_path / "systemctl"
+    fake.write_text(
+        f"""#!/bin/sh
+        cd '{tmp_path}'
+        echo "$*" >>asked
+        case $1 in
+        enable) touch on ;;
+        is-enabled) [ -e on ] && echo enabled || {{ echo disabled; exit 1; }} ;;
+        is-active) [ -e on ] && echo active || {{ echo inactive; exit 3; }} ;;
+        esac
+        """
+    )
+    fake.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    service = Service(name="daybreak.service", system=tmp_path)
+    assert service.look() == "is disabled and inactive"
+    service.make()
+    assert service.look() == ""
+    asked = (tmp_path / "asked").read_text().splitlines()
+    assert asked[2:4] == ["daemon-reload", "enable --now daybreak.service"]
+    assert Service(name="daybreak.service", system=tmp_path / "no-systemd").look() == ""

@@ -1,0 +1,89 @@
+"""The client's words: which fault is whose, and what a session of ours always is."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+
+from daybreak.config.conninfo import parse_conninfo
+from daybreak.errors import SourceError
+from daybreak.model import Database
+from daybreak.postgres.client import Postgres, SqlError
+from daybreak.process import Runner
+
+if TYPE_CHECKING:
+    from conftest import Server
+
+
+def client(server: Server, dbname: str = "postgres", **more: str) -> Postgres:
+    conninfo = {**parse_conninfo(server.conninfo(dbname)), **more}
+    return Postgres(Database(name="dev", conninfo=conninfo, bin=server.bin), runner=Runner(), run="test")
+
+
+def test_a_statements_error_is_never_taken_for_a_lost_connection(server: Server):
+    with pytest.raises(SqlError) as caught:
+        client(server).execute("DO 'BEGIN RAISE EXCEPTION ''Connection refused, no certificate''; END'")
+    assert caught.value.sqlstate == "P0001"
+    with pytest.raises(SqlError, match="nowhere"):
+        client(server).execute("SELECT * FROM nowhere")
+
+
+def test_a_session_that_was_ended_is_a_lost_connection_and_no_error_of_its_statement(server: Server):
+    with pytest.raises(SourceError):
+        client(server).execute("SELECT pg_terminate_backend(pg_backend_pid())")
+
+
+def test_no_such_database_and_no_such_role(server: Server):
+    with pytest.raises(SourceError, match="nowhere"):
+        client(server, "nowhere").execute("SELECT 1")
+    with pytest.raises(SourceError, match="nobody"):
+        client(server, user="nobody").execute("SELECT 1")
+
+
+def test_rows_hold_every_character(server: Server):
+    text = 'a\u2028b\u0085c\x0bd\ne"\\ ☀'
+    quoted = "E'" + text.replace("\\", "\\\\") + "'"
+    assert client(server).query(f"SELECT {quoted} AS text, 9007199254740993 AS big") == [
+        {"text": text, "big": 9007199254740993}
+    ]
+
+
+def test_the_address_cannot_change_what_sessions_of_ours_are(server: Server):
+    mine = client(
+        server, options="-c TimeZone=Asia/Tokyo -c work_mem=9MB", application_name="x", client_encoding="LATIN1"
+    )
+    (row,) = mine.query(
+        "SELECT current_setting('TimeZone') AS zone, current_setting('work_mem') AS work_mem, "
+        "current_setting('application_name') AS name, current_setting('client_encoding') AS encoding"
+    )
+    assert row == {"zone": "UTC", "work_mem": "9MB", "name": "daybreak:test", "encoding": "UTF8"}
+
+
+def test_the_maintenance_database_is_never_the_target(server: Server):
+    assert client(server, "postgres").maintenance_db == "template1"
+    assert client(server, "anything").maintenance_db == "postgres"
+
+
+def test_an_advisory_lock_is_held_once_and_given_back(server: Server):
+    one, other = client(server), client(server)
+    with one.advisory_lock(77, deadline=timedelta(minutes=1)) as got:
+        assert got
+        with other.advisory_lock(77, deadline=timedelta(minutes=1)) as second:
+            assert not second
+    while True:
+        with other.advisory_lock(77, deadline=timedelta(minutes=1)) as again:
+            if again:
+                break
+
+
+def test_a_lock_without_a_session_is_an_error_and_nobody_elses_lock(server: Server):
+    mine = client(server)
+    assert mine.version_num > 150000
+    gone = Postgres(
+        Database(name="dev", conninfo={**mine.database.conninfo, "port": "1"}, bin=server.bin), runner=Runner(), run="t"
+    )
+    gone._version_num = mine.version_num
+    with pytest.raises(SourceError), gone.advisory_lock(1, deadline=timedelta(minutes=1)):
+        pytest.fail("nobody can hold this")

@@ -1,0 +1,209 @@
+"""Off-site is away for days, restic is killed, the storage lies: nothing is lost, nothing is said that is not so."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from nights import Host, night_at
+from offsite_samples import HOST, Offsite, noise
+from proxy import FAULTS, Proxy, fault_proxy
+
+from daybreak.embedded.s3 import S3Server
+from daybreak.errors import OffsiteError
+from daybreak.jobs import backlog
+from daybreak.jobs.fetch import fetch
+from daybreak.jobs.status import status_of
+from daybreak.model import Keep, Repository
+
+pytestmark = pytest.mark.restic
+#: `just campaign` asks for more.
+RUNS = int(os.environ.get("DAYBREAK_STORMS", "15"))
+KILLS = int(os.environ.get("DAYBREAK_RESTIC_KILLS", "5"))
+SEED = int(os.environ.get("DAYBREAK_SEED", "") or random.SystemRandom().randrange(10**6))
+
+
+@pytest.fixture
+def proxy(s3: S3Server) -> Iterator[Proxy]:
+    with fault_proxy(s3.port) as running:
+        yield running
+
+
+@pytest.fixture(autouse=True)
+def _named_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DAYBREAK_HOST", HOST)
+
+
+def through(proxy: Proxy, offsite: Offsite, repository: Repository) -> Repository:
+    """The same repository, reached through the proxy."""
+    return replace(repository, url=repository.url.replace(offsite.s3.endpoint, proxy.endpoint))
+
+
+def archives_in(offsite: Offsite, repository: Repository) -> list[str]:
+    """The archives in a repository, oldest first, looked at without a proxy."""
+    return [one.archive or "?" for one in offsite.restic(repository).snapshots(tags=["daybreak"])]
+
+
+def test_days_without_a_repository_are_made_up_for_oldest_first(newer: Offsite, proxy: Proxy, tmp_path: Path) -> None:
+    good, away = newer.empty(keep=Keep(last=100)), replace(newer.empty(keep=Keep(last=100)), name="b2")
+    host = Host(
+        folder=tmp_path,
+        repositories=(through(proxy, newer, away), good),
+        backlog=3,
+        quick=timedelta(seconds=3),
+    )
+    host.night(0)
+    with proxy.faulty(lambda _request: "cut"):
+        for night in (1, 2, 3, 4):
+            with pytest.raises(OffsiteError, match="published here, but not off-site: repository b2") as caught:
+                host.night(night)
+            assert (caught.value.exit_code, caught.value.reason) == (14, "unreachable")
+    assert "3 archives wait here" in caught.value.hint
+    assert host.waiting() == ["a002", "a003", "a004"]  # bounded: the oldest was let go, with a warning
+    failed = host.catalog.runs.list(kind="backup", limit=1)[0]
+    assert failed.result["waiting"] == ["a002", "a003", "a004"]
+    assert any("archive a001" in one and "let go" in one for one in failed.result["warnings"])
+    [status] = status_of(host.catalog, [host.plan], [], night_at(5))
+    assert status.as_json()["waiting"] == {one: ["b2"] for one in ("a002", "a003", "a004")}
+    assert archives_in(newer, good) == ["a000", "a001", "a002", "a003", "a004"]  # one never stops the other
+
+    run = host.night(5)
+
+    assert archives_in(newer, away) == ["a000", "a002", "a003", "a004", "a005"]
+    assert [one.taken_at for one in newer.restic(away).snapshots()] == [night_at(n) for n in (0, 2, 3, 4, 5)]
+    sent = [(one["repository"], one["archive"]) for one in run.result["snapshots"]]
+    assert sent == [("b2", "a002"), ("b2", "a003"), ("b2", "a004"), ("b2", "a005"), ("r2", "a005")]
+    assert host.waiting() == []
+    assert list((host.shelf.root / "backlog").iterdir()) == []
+    back = fetch(newer.restic(away), to=tmp_path / "back", snapshot=newer.restic(away).snapshots()[1].id)
+    assert back.path.read_bytes() == b"night 2"
+
+
+def test_an_archive_whose_run_died_before_it_was_sent_is_sent_by_the_next(newer: Offsite, tmp_path: Path) -> None:
+    repository = newer.empty()
+    host = Host(folder=tmp_path, repositories=())
+    host.night(0)  # published; what a kill before the first byte off-site leaves
+    host.repositories = (repository,)
+
+    host.night(1)
+
+    assert archives_in(newer, repository) == ["a000", "a001"]
+
+
+def test_an_archive_that_decays_while_it_waits_is_let_go(newer: Offsite, tmp_path: Path) -> None:
+    missing = newer.empty()
+    host = Host(folder=tmp_path, repositories=(replace(missing, url=f"{missing.url}-gone"),))
+    for night in (0, 1):
+        assert host.try_night(night) is not None
+    waiting = host.shelf.root / "backlog" / "a000.dump"
+    waiting.unlink()
+    waiting.write_bytes(b"decayed")
+    host.repositories = (missing,)
+
+    run = host.night(2)
+
+    assert archives_in(newer, missing) == ["a001", "a002"]
+    assert any("a000" in one and "let go" in one for one in run.result["warnings"])
+
+
+def test_tonights_archive_comes_before_those_that_wait(newer: Offsite, tmp_path: Path) -> None:
+    missing = newer.empty()
+    host = Host(folder=tmp_path, repositories=(replace(missing, url=f"{missing.url}-gone"),))
+    for night in (0, 1, 2):
+        assert host.try_night(night) is not None
+
+    host.run("backup", lambda run: backlog.make_room(run, host.plan, host.shelf, 2**62))
+
+    assert host.waiting() == ["a002"]  # also the published one: letting it go would free nothing
+
+
+def test_storms(newer: Offsite, proxy: Proxy, tmp_path: Path) -> None:
+    """Cut, late, refused, throttled, broken, and successes that are none, in random order."""
+    chance = random.Random(SEED)  # noqa: S311 -- a storm is repeated by its seed
+    print(f"seed {SEED}, {RUNS} nights")  # noqa: T201 -- to repeat it
+    direct = newer.empty(keep=None)
+    host = Host(
+        folder=tmp_path,
+        repositories=(through(proxy, newer, direct),),
+        backlog=1000,
+        quick=timedelta(seconds=8),
+        lock_wait=timedelta(seconds=2),
+    )
+    data = bytearray(noise(300_000, seed=SEED))
+    written: dict[str, bytes] = {}
+    ends: Counter[str] = Counter()
+    for night in range(RUNS):
+        at = chance.randrange(len(data) - 1000)
+        data[at : at + 1000] = chance.randbytes(1000)
+        written[f"a{night:03}"] = bytes(data)
+        share = chance.choice((0.02, 0.1, 0.4))
+        with proxy.faulty(proxy.random(chance, share)):
+            fault = host.try_night(night, bytes(data))
+        ends["success" if fault is None else getattr(fault, "reason", fault.code)] += 1
+        if fault is None:
+            assert host.waiting() == [], f"a success that left something behind (seed {SEED}, night {night})"
+            assert archives_in(newer, direct)[-1] == f"a{night:03}", f"a false success (seed {SEED}, night {night})"
+        else:
+            assert fault.exit_code == 14, f"{fault.message} (seed {SEED}, night {night})"
+            assert f"a{night:03}" in host.waiting()
+    print(dict(ends), dict(Counter(fault for fault, _ in proxy.done if fault)))  # noqa: T201 -- what it was
+
+    host.night(RUNS, b"the sky is clear")
+
+    written[f"a{RUNS:03}"] = b"the sky is clear"
+    restic = newer.restic(direct)
+    assert archives_in(newer, direct) == list(written), f"lost or doubled (seed {SEED})"
+    found = restic.check(read_data_subset="100%")
+    assert found.sound, f"{found} (seed {SEED})"
+    for one in chance.sample(restic.snapshots(), min(5, RUNS)):
+        back = fetch(restic, to=tmp_path / f"back-{one.archive}", snapshot=one.id)
+        assert back.path.read_bytes() == written[one.archive or ""], f"seed {SEED}"
+    assert set(FAULTS) >= {fault for fault, _ in proxy.done if fault}
+
+
+def test_restic_is_killed_at_any_instant(offsite: Offsite, tmp_path: Path) -> None:
+    """The next run ships, makes nothing twice, and leaves a lock of somebody else alone."""
+    chance = random.Random(SEED)  # noqa: S311 -- see above
+    print(f"seed {SEED}, {KILLS} kills")  # noqa: T201 -- to repeat it
+    number = offsite.folder / "restic.pid"
+    note = f'[ "$1" = backup ] && echo $$ > "{number}.new" && mv "{number}.new" "{number}"'
+    noted = offsite.wrapped("noted", f'{note}\nexec "$RESTIC" "$@"')
+    repository = offsite.empty(keep=None, restic=noted)
+    host = Host(folder=tmp_path, repositories=(repository,))
+    killed = 0
+    for night in range((KILLS + 1) // 2):  # for each of two restics
+        number.unlink(missing_ok=True)
+
+        def kill() -> None:
+            until = time.monotonic() + 30
+            while not number.exists() and time.monotonic() < until:
+                time.sleep(0.01)
+            time.sleep(chance.uniform(0, 1.2))
+            try:
+                os.kill(int(number.read_text()), signal.SIGKILL)
+            except ProcessLookupError:
+                return  # it was quicker
+
+        thread = threading.Thread(target=kill)
+        thread.start()
+        fault = host.try_night(2 * night, noise(1_500_000, seed=SEED + night))
+        thread.join()
+        killed += fault is not None
+        assert fault is None or fault.exit_code == 14
+        host.night(2 * night + 1, b"after %d" % night)
+        assert archives_in(offsite, replace(repository, restic=offsite.program)) == [
+            f"a{one:03}" for one in range(2 * night + 2)
+        ], f"seed {SEED}, kill {night}"
+    print(f"{killed} hit")  # noqa: T201 -- what it was
+    restic = offsite.restic(replace(repository, restic=offsite.program))
+    assert restic.locks() == ()
+    assert restic.check(read_data_subset="100%").sound
