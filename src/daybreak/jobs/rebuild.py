@@ -1,0 +1,267 @@
+"""Build a database beside the target from an archive, prove it, and make it ready to take the name.
+
+    create → restore (one parallel pg_restore from a pinned file) → proof → carry over → analyze
+
+Errors  `RefreshError` (15), `ProofError` (18); the target is not touched by anything here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import re
+import time
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import Final
+
+from daybreak.archive import Entry
+from daybreak.archive.toc import TABLE_DATA
+from daybreak.errors import CommandError, RefreshError, SourceError
+from daybreak.hosts import Placed, placed, sweep_copies
+from daybreak.hosts import explain as explain_host
+from daybreak.jobs.proof import Prover
+from daybreak.jobs.proven import record_proof
+from daybreak.jobs.rehearsal import Rehearsal
+from daybreak.jobs.run import RunContext
+from daybreak.jobs.selection import use_list
+from daybreak.jobs.shelf import Pinned
+from daybreak.jobs.target import Ground
+from daybreak.postgres import grants, shadow
+from daybreak.postgres.client import Postgres, SqlError
+from daybreak.replacement import Replacement
+
+_FINISHED: Final = re.compile(r"pg_restore: finished item (\d+) (.+)")
+#: What a newer pg_restore sets, and an older server does not know; it says nothing about the data.
+_EXPECTED_OF_OLDER: Final = re.compile(r'unrecognized configuration parameter "(transaction_timeout)"')
+#: The shadow is dropped when anything fails, so it need not be durable before it is whole.
+_RESTORE_SETTINGS: Final = {
+    "synchronous_commit": "off",
+    "maintenance_work_mem": "256MB",
+    # The workers of pg_restore fill the processors already; an index build that starts more only makes them wait.
+    "max_parallel_maintenance_workers": "0",
+}
+_ANALYZE_DEADLINE: Final = timedelta(hours=2)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rebuild:
+    """A shadow in the making: from which archive, for which target, by which run."""
+
+    run: RunContext
+    held: Ground
+    pinned: Pinned
+    name: str  # of the shadow
+    how: Replacement
+    rehearsal: Rehearsal
+    owners: bool = False  # owners and privileges are restored as production has them
+    whole: bool = True  # all tables of the archive are restored: then it counts as proven
+    source: str = ""  # what the proof is recorded under; empty: the kind of the run
+
+    @property
+    def jobs(self) -> int:
+        """How many workers: COPY keeps the order of rows only where at least two restore in parallel."""
+        return self.how.jobs or max(2, os.cpu_count() or 2)
+
+    def create(self) -> int:
+        """Make the shadow with production's encoding and locale, the target's owner and tablespace; its oid."""
+        server, facts = self.held.server, self.held.facts
+        source = self.pinned.manifest.facts
+        if source:
+            facts = replace(
+                facts,
+                encoding=str(source["encoding"]),
+                lc_collate=str(source["lc_collate"]),
+                lc_ctype=str(source["lc_ctype"]),
+                locale_provider=str(source["locale_provider"]),
+                locale=None if source["locale"] is None else str(source["locale"]),
+                icu_rules=None if source["icu_rules"] is None else str(source["icu_rules"]),
+            )
+        with self.run.step("shadow") as said:
+            said["name"] = self.name
+            try:
+                shadow.create(server, self.name, facts, run=self.run.id)
+            except SqlError as error:
+                raise RefreshError(
+                    f"the shadow database could not be made: {error.message}",
+                    hint=error.hint or "the target's server needs production's locale, and its role CREATEDB",
+                ) from error
+            return server.identity(self.name).oid
+
+    def restore(self, loaded: Callable[[Entry], None] = lambda _entry: None) -> None:
+        """Restore what was selected of the archive. Raise RefreshError that names the entry at which it failed.
+
+        `loaded` hears of each table whose rows are in.
+        """
+        with self.run.step("restore") as facts:
+            facts["left_out"] = self.rehearsal.left_out
+            began = time.monotonic()
+            self._restore(self.rehearsal.selection.restored, self.name, facts, loaded)
+            self.run.result["restore_s"] = round(time.monotonic() - began, 2)
+
+    def restore_and_prove(self) -> None:
+        """Restore, and read each table again as soon as it can be. Raise RefreshError, ProofError."""
+        with self.prover() as prover:
+            self.restore(loaded=lambda entry: prover.loaded(entry.schema or "", entry.name))
+            self.prove(prover)
+
+    def restore_deferred(self, dbname: str) -> None:
+        """Restore what had to wait for the swap, into the database that has its name by now."""
+        with self.run.step("restore the rest") as facts:
+            self._restore(self.rehearsal.selection.deferred, dbname, facts)
+            if not self.owners:
+                shadow.hand_over(self.held.server, dbname, self.how.owner or self.held.facts.owner)
+
+    def _restore(
+        self,
+        entries: Sequence[Entry],
+        dbname: str,
+        facts: dict[str, object],
+        loaded: Callable[[Entry], None] = lambda _entry: None,
+    ) -> None:
+        done = 0
+        faults: list[str] = []
+        places: list[str] = []  # the entries at which something failed, the first before all others
+        tables = {entry.id: entry for entry in entries if entry.kind == TABLE_DATA}
+
+        def tell(line: str) -> None:
+            nonlocal done
+            if match := _FINISHED.match(line):
+                done += 1
+                self.run.progress(f"{done} of {len(entries)} items: {match[2]}", table=match[2])
+                if entry := tables.get(int(match[1])):
+                    loaded(entry)
+            elif "from TOC entry " in line:
+                places.append(line.partition("from TOC entry ")[2])
+            elif "error: " in line and not _EXPECTED_OF_OLDER.search(line):
+                faults.append(line)
+
+        server, reader = self.held.server, self.rehearsal.reader
+        is_own = reader == self.rehearsal.abilities.major
+        with self._readable() as archive, self._listed(entries) as listed:
+            facts |= {"jobs": self.jobs, "archive": archive.how, "items": len(entries)}
+            command = server.tools_of(reader).pg_restore(
+                server.conninfo(dbname),
+                archive.path,
+                use_list=listed.path,
+                jobs=self.jobs,
+                tablespaces=self.rehearsal.tablespaces,
+                owners=self.owners,
+                exit_on_error=is_own,
+                deadline=self.how.deadline,
+                settings=server.settings(_RESTORE_SETTINGS),
+            )
+            try:
+                server.runner.run(command, on_stderr=tell)
+            except CommandError as error:
+                # Status 1 of a newer pg_restore that went on: what matters is what it stumbled over.
+                if is_own or error.status != 1 or faults:
+                    raise _explain(error, server, faults, places) from error
+
+    @contextlib.contextmanager
+    def _readable(self) -> Generator[Placed]:
+        """The archive where the target's own pg_restore can open it. Raise RefreshError."""
+        run, host, manifest = self.run, self.held.server.host, self.pinned.manifest
+
+        def is_dead(owner: str) -> bool:
+            return run.catalog.runs.get(owner) is not None and not run.engine.is_alive(owner)
+
+        try:
+            for removed in sweep_copies(host, run.runner, is_dead):
+                run.log.write(f"removed what a dead run left: {removed}")
+            with placed(
+                self.pinned.path,
+                size=manifest.size_bytes,
+                sha256=manifest.sha256,
+                host=host,
+                runner=run.runner,
+                run=run.id,
+                log=run.log.write,
+            ) as archive:
+                for warning in archive.warnings:
+                    run.warn(warning)
+                yield archive
+        except SourceError as error:
+            raise RefreshError(error.message, hint=error.hint) from error
+
+    @contextlib.contextmanager
+    def _listed(self, entries: Sequence[Entry]) -> Generator[Placed]:
+        """The list of entries as a file where the target's own pg_restore can open it."""
+        run, content = self.run, use_list(entries)
+        run.private.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path = run.private / "entries.list"
+        path.write_bytes(content)
+        with placed(
+            path,
+            size=len(content),
+            sha256=hashlib.sha256(content).hexdigest(),
+            host=self.held.server.host,
+            runner=run.runner,
+            run=run.id,
+            log=run.log.write,
+        ) as listed:
+            yield listed
+
+    def prover(self) -> Prover:
+        """What compares the shadow with the manifest."""
+        total = self.pinned.manifest.data_bytes
+
+        def tell(table: str, rows: int, size_bytes: int) -> None:
+            self.run.progress(table=table, rows=rows, done_bytes=size_bytes, total_bytes=total)
+
+        return Prover(
+            self.held.server,
+            self.name,
+            self.pinned.manifest,
+            skip=self.rehearsal.selection.no_data,
+            jobs=self.jobs,
+            deadline=self.how.deadline,
+            on_progress=tell,
+        )
+
+    def prove(self, prover: Prover) -> None:
+        """Compare everything with the manifest; record how that went. Raise ProofError."""
+        manifest = self.pinned.manifest
+        began = time.monotonic()
+        with self.run.step("proof") as facts:
+            proof = prover.finish()
+            facts["while_restoring"] = prover.begun
+            summary = proof.summary()
+            facts.update({key: value for key, value in summary.items() if key != "details"})
+            self.run.result |= {"proof": summary, "proof_s": round(time.monotonic() - began, 2)}
+            if self.whole:
+                record_proof(self.run, manifest, proof, source=self.source or self.run.kind)
+            proof.require()
+
+    def carry_over(self) -> None:
+        """Give the shadow what is the target's own, as it is by now: the restore may have taken hours."""
+        with self.run.step("carry over") as said:
+            facts = shadow.facts_of(self.held.server, self.held.name)
+            shadow.hand_over(self.held.server, self.name, self.how.owner or facts.owner)
+            shadow.carry_over(self.held.server, self.name, facts)
+            said["grants"] = grants.carry_over(self.held.server, old=self.held.name, new=self.name)
+
+    def analyze(self) -> None:
+        """Fresh statistics, so that the first queries of the morning are planned well."""
+        server = self.held.server
+        command = server.own_tools.vacuumdb_analyze(
+            server.conninfo(self.name), jobs=self.jobs, deadline=_ANALYZE_DEADLINE, settings=server.settings()
+        )
+        with self.run.step("analyze"):
+            try:
+                self.run.runner.run(command)
+            except CommandError as error:
+                raise server.explain(error) from error
+
+
+def _explain(error: CommandError, server: Postgres, faults: Sequence[str], places: Sequence[str]) -> RefreshError:
+    if away := explain_host(error, server.host, server.runner):
+        return RefreshError(f"pg_restore was ended: {away.message}", hint=away.hint)
+    fault = next(iter(faults), error.message)
+    entry = next(iter(places), "")
+    return RefreshError(
+        f"pg_restore failed{f' at {entry}' if entry else ''}: {fault.removeprefix('pg_restore: error: ')}",
+        hint="the target is as it was; `daybreak run show` names the log with all that pg_restore said",
+    )

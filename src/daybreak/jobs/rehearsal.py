@@ -1,0 +1,121 @@
+"""The rehearsal of a refresh: an archive's table of contents held against the target, before anything is made there.
+
+Errors  `RefreshError` (15) with every obstacle, each with what solves it; the target is not touched by anything here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Final
+
+from daybreak.archive import Entry, Manifest, read_contents
+from daybreak.errors import CommandError, RefreshError
+from daybreak.jobs.obstacles import (
+    Case,
+    Homecoming,
+    Obstacle,
+    left_out_lines,
+    missing_tablespaces,
+    newer_reader,
+    notes,
+    obstacles,
+)
+from daybreak.jobs.selection import Selection, select
+from daybreak.postgres.abilities import Abilities, abilities_of
+from daybreak.postgres.client import Postgres
+from daybreak.replacement import Replacement
+
+_LOCAL: Final = {"localhost", "127.0.0.1", "::1"}
+_BRIEFLY: Final = timedelta(seconds=30)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rehearsal:
+    """What a refresh by this archive would meet."""
+
+    case: Case
+    obstacles: tuple[Obstacle, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def selection(self) -> Selection:
+        """Which entries are restored."""
+        return self.case.selection
+
+    @property
+    def abilities(self) -> Abilities:
+        """What the target's server can take in."""
+        return self.case.abilities
+
+    @property
+    def reader(self) -> int:
+        """The version of pg_restore to use: the target's own wherever it can read the archive."""
+        return newer_reader(self.case) or self.abilities.major
+
+    @property
+    def tablespaces(self) -> bool:
+        """Whether the target has every tablespace that the archive names."""
+        return not missing_tablespaces(self.case)
+
+    @property
+    def left_out(self) -> list[str]:
+        """What is not restored as it stands, with the reasons."""
+        return left_out_lines(self.selection)
+
+    def require(self, hint: str = "each line names what solves it; `daybreak refresh --plan` looks again") -> None:
+        """Raise RefreshError that names every obstacle."""
+        if self.obstacles:
+            count = "something" if len(self.obstacles) == 1 else f"{len(self.obstacles)} things"
+            lines = "\n".join(f"  {one}" for one in self.obstacles)
+            raise RefreshError(
+                f"{count} on {self.case.target}'s server would not take the archive; nothing was made there:\n{lines}",
+                hint=hint,
+            )
+
+
+def rehearse(
+    server: Postgres,
+    target: str,
+    path: Path,
+    manifest: Manifest,
+    how: Replacement,
+    *,
+    narrow: Callable[[Selection], Selection] = lambda selection: selection,
+    home: Callable[[Sequence[Entry]], Homecoming] | None = None,
+    replaces: bool = True,
+) -> Rehearsal:
+    """Hold the archive at `path` against the server and its database `target`. Reads only. Raise ArchiveError.
+
+    `narrow` leaves out what is not wanted; with `home` production comes back; without `replaces` the database is a new
+    one, of the name `target`.
+    """
+    _, entries = read_contents(path)
+    abilities = abilities_of(server, target)
+    selection = narrow(select(entries, how, cron_here=abilities.in_cron(target), is_copy=home is None))
+    case = Case(
+        manifest=manifest,
+        selection=selection,
+        how=how,
+        abilities=abilities,
+        target=target,
+        tools=frozenset(server.installed),
+        free_bytes=_free_bytes(server, abilities.directory),
+        replaces=replaces,
+        home=None if home is None else home(selection.restored),
+    )
+    return Rehearsal(case=case, obstacles=tuple(obstacles(case)), notes=tuple(notes(case)))
+
+
+def _free_bytes(server: Postgres, folder: str | None) -> int | None:
+    """The room on the disk of the target's tables, where its tools run on the same host."""
+    place = server.database.conninfo.get("host", "")
+    if folder is None or not (server.host.place.container or not place or place.startswith("/") or place in _LOCAL):
+        return None
+    try:
+        said = server.runner.run(server.host.command(("df", "-Pk", "--", folder), deadline=_BRIEFLY)).stdout
+        return int(said.decode("utf-8", "replace").splitlines()[-1].split()[3]) * 1024
+    except (CommandError, IndexError, ValueError):
+        return None

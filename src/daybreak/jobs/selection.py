@@ -1,0 +1,157 @@
+"""Which entries of an archive are restored into a shadow: rules by entry, never by counting errors. Pure.
+
+Shapes  a table of contents goes in, a `Selection` comes out: what is restored, what waits until the database has
+        its name, what is left out and why. What needs a thing that is left out is left out with it.
+Source  a shadow has another name than the target, and is one more database of a server that others use: whatever
+        acts on its own (jobs, subscriptions), or reaches out (foreign servers), must not come to life in it.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from daybreak.archive import Entry
+from daybreak.replacement import Replacement
+
+#: The extension whose launcher lives in one database of a server, and the schema that it makes for itself.
+CRON: Final = "pg_cron"
+CRON_SCHEMA: Final = "cron"
+_PUBLICATION: Final = dict.fromkeys(
+    ("PUBLICATION", "PUBLICATION TABLE", "PUBLICATION TABLES IN SCHEMA"), "a copy publishes nothing"
+)
+_SUBSCRIPTION: Final = dict.fromkeys(
+    ("SUBSCRIPTION", "SUBSCRIPTION TABLE"), "a copy must not subscribe to what production subscribes to"
+)
+_SUBSCRIPTION_AT_HOME: Final = dict.fromkeys(
+    _SUBSCRIPTION, "where it had come to, nobody knows: look at its publisher, then create it again"
+)
+_FOREIGN: Final = {"FOREIGN DATA WRAPPER", "SERVER", "USER MAPPING", "FOREIGN TABLE"}
+#: Entries that say something about another entry, and need no line of their own.
+_OF_ANOTHER: Final = {
+    "COMMENT",
+    "ACL",
+    "SECURITY LABEL",
+    "DEFAULT",
+    "SEQUENCE OWNED BY",
+    "TABLE ATTACH",
+    "INDEX ATTACH",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeftOut:
+    """An entry that is not restored as it stands in the archive."""
+
+    label: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Selection:
+    """What becomes of each entry."""
+
+    restored: tuple[Entry, ...]
+    deferred: tuple[Entry, ...]  # restored after the swap: they need what can live only under the target's name
+    left_out: tuple[LeftOut, ...]  # for people
+    has_cron: bool  # the archive has pg_cron
+    no_data: Mapping[tuple[str, str], str]  # (schema, name) of tables and sequences not restored -> why
+
+
+def select(entries: Sequence[Entry], how: Replacement, *, cron_here: bool, is_copy: bool = True) -> Selection:
+    """Sort the entries. `cron_here`: pg_cron can live in the target, under its name only.
+
+    Without `is_copy` it is production itself that comes back: it publishes as before.
+    """
+    users = _users(entries)
+    labels = {entry.id: entry.label for entry in entries}
+    out = dict(_rules(entries, how, is_copy=is_copy))
+    cron = _cron(entries)
+    why = (
+        f"{CRON} can only live in the database that its launcher is set to; it comes after the swap"
+        if cron_here
+        else f"{CRON}'s launcher lives in another database of this server, or it is not loaded"
+    )
+    if not cron_here:
+        out |= dict.fromkeys(cron, why)
+    for root in list(out):
+        for user in _dependents(users, {root}) - out.keys():
+            out[user] = f"needs {labels[root]}, which is left out"
+    later = _dependents(users, cron) - out.keys()
+    told = [
+        *(LeftOut(label=entry.label, why=out[entry.id]) for entry in entries if _is_told(entry, out)),
+        *(
+            LeftOut(label=entry.label, why=f"needs {CRON}: restored after the swap")
+            for entry in entries
+            if entry.id in later and entry.kind not in _OF_ANOTHER
+        ),
+    ]
+    if cron and cron_here:
+        told.insert(0, LeftOut(label=f"EXTENSION {CRON}", why=why))
+    missing = out | dict.fromkeys(later, f"needs {CRON}, restored after the swap") | dict.fromkeys(cron, why)
+    return Selection(
+        restored=tuple(entry for entry in entries if entry.id not in missing),
+        deferred=tuple(entry for entry in entries if entry.id in later),
+        left_out=tuple(told),
+        has_cron=bool(cron),
+        no_data={
+            (entry.schema or "", entry.name): missing[entry.id]
+            for entry in entries
+            if entry.id in missing and entry.kind in {"TABLE DATA", "SEQUENCE SET"}
+        },
+    )
+
+
+def _rules(entries: Iterable[Entry], how: Replacement, *, is_copy: bool) -> Iterable[tuple[int, str]]:
+    for entry in entries:
+        if entry.kind in _SUBSCRIPTION:
+            yield entry.id, (_SUBSCRIPTION if is_copy else _SUBSCRIPTION_AT_HOME)[entry.kind]
+        elif is_copy and entry.kind in _PUBLICATION:
+            yield entry.id, _PUBLICATION[entry.kind]
+        elif entry.kind in _FOREIGN and not how.foreign:
+            yield entry.id, "it leads to another server (foreign = true restores it)"
+        elif entry.kind == "EVENT TRIGGER" and not how.event_triggers:
+            yield entry.id, "event_triggers = false"
+
+
+def _cron(entries: Sequence[Entry]) -> set[int]:
+    """The extension itself, and what it makes by itself: its schema, tables and jobs."""
+    if not any(entry.kind == "EXTENSION" and entry.name == CRON for entry in entries):
+        return set()
+    names = {CRON, f"EXTENSION {CRON}", f"SCHEMA {CRON_SCHEMA}"}
+    return {
+        entry.id for entry in entries if entry.schema == CRON_SCHEMA or (entry.schema is None and entry.name in names)
+    }
+
+
+def _users(entries: Iterable[Entry]) -> Mapping[int, list[int]]:
+    """Who needs each entry."""
+    users: dict[int, list[int]] = defaultdict(list)
+    for entry in entries:
+        for needed in entry.dependencies:
+            users[needed].append(entry.id)
+    return users
+
+
+def _dependents(users: Mapping[int, list[int]], roots: set[int]) -> set[int]:
+    """What needs one of `roots`, directly or by way of others; the roots themselves are not in it."""
+    found: set[int] = set()
+    waiting = list(roots)
+    while waiting:
+        for user in users.get(waiting.pop(), ()):
+            if user not in found and user not in roots:
+                found.add(user)
+                waiting.append(user)
+    return found
+
+
+def _is_told(entry: Entry, out: Mapping[int, str]) -> bool:
+    return entry.id in out and entry.kind not in _OF_ANOTHER and entry.kind != "TABLE DATA"
+
+
+def use_list(entries: Iterable[Entry]) -> bytes:
+    """The list that `pg_restore --use-list` takes."""
+    # Only the number counts for pg_restore; the rest is for who looks into the file.
+    return "".join(f"{entry.id}; {entry.label}\n" for entry in entries).encode("utf-8", "surrogateescape")

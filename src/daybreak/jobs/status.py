@@ -1,0 +1,216 @@
+"""How each plan stands: the last success, what happened last, and when it is due again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from daybreak import schedule
+from daybreak.catalog import Catalog
+from daybreak.catalog.records import ArchiveRecord, ProofRecord, Shipment
+from daybreak.jobs import backlog
+from daybreak.jobs.backlog import Waiting
+from daybreak.jobs.doctor import floors
+from daybreak.jobs.proven import doubted
+from daybreak.model import ArchiveState, BackupPlan, RefreshPlan, Run, RunState
+from daybreak.units import rfc3339, show_duration, show_instant
+from daybreak.upkeep import RepositoryPlan
+
+_NEVER = "never run"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanStatus:
+    """One plan of the configuration."""
+
+    plan: str
+    kind: str
+    state: str  # of the last run that ended, or running, or never run
+    last_run: Run | None
+    last_success_at: datetime | None
+    age_s: float | None  # since the last success
+    next_at: datetime | None
+    archive: ArchiveRecord | None = None  # the newest published one
+    quarantined: ArchiveRecord | None = None  # one that waits for a person
+    shipments: tuple[Shipment, ...] = ()  # the newest of each repository
+    proven: ArchiveRecord | None = None  # the newest that counts as proven
+    proof: ProofRecord | None = None  # how the newest archive that passed one was proven
+    doubt: ProofRecord | None = None  # the last proof, where it did not pass
+    last_drill: Run | None = None
+    waiting: tuple[Waiting, ...] = ()  # archives that a repository lacks, oldest first
+
+    @property
+    def is_offsite(self) -> bool:
+        """Whether a repository has the newest archive, whatever became of the run that made it."""
+        return self.archive is not None and any(one.archive == self.archive.archive.id for one in self.shipments)
+
+    @property
+    def below_floor(self) -> str:
+        """What a person should know of the server that the newest archive came from: "" where nothing is."""
+        if self.archive is None:
+            return ""
+        version = self.archive.archive.server_version.partition(" ")[0]
+        floor = floors.is_below("server", version)
+        return (
+            f"its server is PostgreSQL {version}, below the security floor {floor} (daybreak doctor)" if floor else ""
+        )
+
+    @property
+    def attention(self) -> tuple[str, ...]:
+        """What a person should look at, with the next step."""
+        said: list[str] = []
+        last = self.last_run
+        if last is not None and last.state in {RunState.FAILED, RunState.LOST}:
+            sent_later = last.failure is not None and last.failure.code == "OffsiteError" and self.is_offsite
+            if not sent_later:
+                said.append(f"{last.reason} (daybreak run show {last.id})")
+        if self.quarantined is not None:
+            archive = self.quarantined.archive
+            said.append(
+                f"archive {archive.id} waits for a person: {self.quarantined.quarantine_reason}"
+                f" (daybreak accept {archive.id})"
+            )
+        drill = self.last_drill
+        if self.doubt is not None:
+            one = self.doubt
+            which = f"archive {one.archive}" if one.archive else "its archive"
+            said.append(
+                f"the proof of {which} did not pass ({one.source}): "
+                f"{one.why}; nothing is forgotten off-site until one passes "
+                f"(daybreak run show {one.run}; daybreak drill {self.plan})"
+            )
+        elif drill is not None and drill.state in {RunState.FAILED, RunState.LOST}:
+            said.append(f"its last drill failed: {drill.reason} (daybreak run show {drill.id})")
+        if self.waiting and not any("off-site" in one for one in said):
+            lacking = sorted({repository.name for one in self.waiting for repository in one.lacking})
+            said.append(
+                f"{len(self.waiting)} waiting to be sent to {', '.join(lacking)}, the oldest of"
+                f" {show_instant(self.waiting[0].taken_at)} (daybreak ship {self.plan})"
+            )
+        return tuple(said)
+
+    @property
+    def proven_text(self) -> str:
+        """When the newest proven archive was taken, and how long it took to have it back."""
+        if self.proof is None or self.proof.taken_at is None:
+            if self.proven is not None:
+                return f"newest proven archive taken {rfc3339(self.proven.archive.taken_at)}"
+            return f"no archive was proven yet (daybreak drill {self.plan})" if self.archive is not None else ""
+        one, took = self.proof, list[str]()
+        if one.fetch_s is not None:
+            took.append(f"fetched in {show_duration(one.fetch_s)}")
+        if one.restore_s is not None:
+            took.append(f"restored in {show_duration(one.restore_s)}")
+        return ", ".join([f"newest proven archive taken {rfc3339(self.proof.taken_at)}", *took, f"by {one.source}"])
+
+    def _proven_json(self) -> dict[str, object] | None:
+        if self.proof is not None and self.proof.taken_at is not None:
+            one = self.proof
+            return {
+                "archive": one.archive,
+                "taken_at": rfc3339(self.proof.taken_at),
+                "proven_at": rfc3339(one.at),
+                "source": one.source,
+                "fetch_s": one.fetch_s,
+                "restore_s": one.restore_s,
+                "proof_s": one.proof_s,
+            }
+        if self.proven is None or self.proven.archive.proven_at is None:
+            return None
+        # Proven before Daybreak kept the seconds.
+        archive = self.proven.archive
+        nothing = dict.fromkeys(("source", "fetch_s", "restore_s", "proof_s"))
+        at = self.proven.archive.proven_at
+        return {
+            "archive": archive.id,
+            "taken_at": rfc3339(archive.taken_at),
+            "proven_at": rfc3339(at),
+            **nothing,
+        }
+
+    def as_json(self) -> dict[str, object]:
+        """As it stands in `--json`."""
+        return {
+            "plan": self.plan,
+            "kind": self.kind,
+            "state": self.state,
+            "last_run": self.last_run.id if self.last_run else None,
+            "reason": self.last_run.reason if self.last_run else "",
+            "last_success_at": rfc3339(self.last_success_at) if self.last_success_at else None,
+            "age_s": None if self.age_s is None else round(self.age_s, 1),
+            "next_at": rfc3339(self.next_at) if self.next_at else None,
+            "archive": None if self.archive is None else self.archive.archive.id,
+            "proven": bool(self.archive and self.archive.archive.proven_at),
+            "newest_proven": self._proven_json(),
+            "quarantined": None if self.quarantined is None else self.quarantined.archive.id,
+            "attention": list(self.attention),
+            "below_floor": self.below_floor,
+            "off_site": {one.repository: rfc3339(one.taken_at) for one in self.shipments},
+            "waiting": {one.archive: [repository.name for repository in one.lacking] for one in self.waiting},
+        }
+
+
+def status_of(
+    catalog: Catalog,
+    backups: Iterable[BackupPlan],
+    refreshes: Iterable[RefreshPlan],
+    at: datetime,
+    *,
+    upkeep: Iterable[RepositoryPlan] = (),
+) -> list[PlanStatus]:
+    """The status of every plan at one instant."""
+    return [
+        *(_backup_status(catalog, plan, at) for plan in backups),
+        *(_refresh_status(catalog, plan, at) for plan in refreshes),
+        *(one for plan in upkeep if (one := _upkeep_status(catalog, plan, at)).next_at or one.last_run),
+    ]
+
+
+def waiting_archive(catalog: Catalog, plan: BackupPlan) -> ArchiveRecord | None:
+    """The quarantined archive that waits for a person; none where a newer one was published since."""
+    found = catalog.archives.newest(plan.name, ArchiveState.QUARANTINED)
+    published = catalog.archives.newest(plan.name)
+    if found is None or (published is not None and published.archive.taken_at > found.archive.taken_at):
+        return None
+    return found
+
+
+def _backup_status(catalog: Catalog, plan: BackupPlan, at: datetime) -> PlanStatus:
+    newest: dict[str, Shipment] = {}
+    for one in catalog.snapshots.list(plan=plan.name, limit=200):
+        newest.setdefault(one.repository, one)
+    return replace(
+        _status(catalog, plan, "backup", at),
+        archive=catalog.archives.newest(plan.name),
+        quarantined=waiting_archive(catalog, plan),
+        shipments=tuple(newest.values()),
+        proven=next(iter(catalog.archives.list(plan.name, proven=True, limit=1)), None),
+        proof=catalog.proofs.newest_passed(plan.name),
+        doubt=doubted(catalog, plan.name),
+        last_drill=next(iter(catalog.runs.list(plan=plan.name, kind="drill", limit=1)), None),
+        waiting=tuple(backlog.waiting(catalog, plan)),
+    )
+
+
+def _upkeep_status(catalog: Catalog, plan: RepositoryPlan, at: datetime) -> PlanStatus:
+    return _status(catalog, plan, plan.kind.value, at)
+
+
+def _refresh_status(catalog: Catalog, plan: RefreshPlan, at: datetime) -> PlanStatus:
+    return _status(catalog, plan, "refresh", at)
+
+
+def _status(catalog: Catalog, plan: BackupPlan | RefreshPlan | RepositoryPlan, kind: str, at: datetime) -> PlanStatus:
+    last = next(iter(catalog.runs.list(plan=plan.name, kind=kind, limit=1)), None)
+    success = next(iter(catalog.runs.list(plan=plan.name, kind=kind, state=RunState.SUCCEEDED, limit=1)), None)
+    success_at = success.ended_at if success else None
+    return PlanStatus(
+        plan=plan.name,
+        kind=kind,
+        state=last.state.value if last else _NEVER,
+        last_run=last,
+        last_success_at=success_at,
+        age_s=(at - success_at).total_seconds() if success_at else None,
+        next_at=schedule.next_after(plan.schedule, at) if plan.schedule else None,
+    )

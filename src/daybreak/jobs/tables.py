@@ -1,0 +1,227 @@
+"""Single tables out of an archive: which of its entries they need, and what is left behind. Pure.
+
+A table comes with its rows, defaults, sequences, indexes, constraints, statistics and comments, a partitioned one with
+its partitions, and with the types, functions and extensions that these need. What acts on its own (triggers, rules),
+guards (policies, privileges) or leads to a table that is not wanted (foreign keys, INHERITS) is left out and told.
+
+Errors  `UsageError` for a name that is none of a table in the archive, with the nearest; `RefreshError` for one that
+        needs what is left out.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+from daybreak.archive import Entry, LargeObjects, Manifest
+from daybreak.errors import RefreshError, UsageError
+from daybreak.jobs.selection import LeftOut, Selection
+from daybreak.postgres.sql import identifier, qualified
+
+_NAME: Final = re.compile(r'("(?:[^"]|"")+"|[^".]+)\.("(?:[^"]|"")+"|[^".]+)')
+_PREAMBLE: Final = {"ENCODING", "STDSTRINGS", "SEARCHPATH"}
+#: What belongs to the one table that it depends on.
+_PARTS: Final = {
+    "TABLE DATA",
+    "DEFAULT",
+    "SEQUENCE",
+    "CONSTRAINT",
+    "CHECK CONSTRAINT",
+    "INDEX",
+    "STATISTICS",
+    "COMMENT",
+}
+#: What ties tables together: it comes along where all of them do.
+_TIES: Final = {"FK CONSTRAINT", "TABLE ATTACH", "INDEX ATTACH"}
+#: What a table does by itself, or for whom: it stays behind.
+_BEHAVIOUR: Final = {"TRIGGER", "RULE", "POLICY", "ROW SECURITY"}
+_RELATIONS: Final = {"TABLE", "CONSTRAINT", "INDEX"}
+_OWNED_BY: Final = re.compile(r'OWNED BY ((?:"(?:[^"]|"")+"|[^\s".]+)\.(?:"(?:[^"]|"")+"|[^\s".]+))\.')
+_CREATED: Final = re.compile(r'CREATE (?:UNLOGGED )?TABLE ((?:"(?:[^"]|"")+"|[^\s".(]+)\.(?:"(?:[^"]|"")+"|[^\s".(]+))')
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rescue:
+    """What is taken out of an archive."""
+
+    selection: Selection
+    tables: tuple[tuple[str, str], ...]  # (schema, name), partitions included
+    asked: tuple[str, ...]  # as they are written in the archive, `schema.name`
+    extensions: tuple[str, ...]  # that these tables need
+
+
+def narrow(selection: Selection, wanted: Sequence[str]) -> Rescue:
+    """Choose the entries that the wanted tables need. `wanted`: schema.table, quoted where SQL wants it."""
+    entries = selection.restored
+    tables = {(one.schema or "", one.name): one for one in entries if one.kind == "TABLE"}
+    asked = [_find(name, tables, selection) for name in wanted]
+    picking = _Picking(entries, {one.id for one in asked})
+    picking.all()
+    chosen = [one for one in entries if one.id in picking.chosen or one.kind in _PREAMBLE]
+    return Rescue(
+        selection=Selection(
+            restored=tuple(chosen), deferred=(), left_out=tuple(picking.left_out()), has_cron=False, no_data={}
+        ),
+        tables=tuple(key for key, one in tables.items() if one.id in picking.tables),
+        asked=tuple(f"{one.schema}.{one.name}" for one in asked),
+        extensions=tuple(one.name for one in chosen if one.kind == "EXTENSION"),
+    )
+
+
+def _find(name: str, tables: Mapping[tuple[str, str], Entry], selection: Selection) -> Entry:
+    match = _NAME.fullmatch(name)
+    if match is None:
+        raise UsageError(
+            f"--table {name}: not a schema and a table",
+            hint="say schema.table, and quote what SQL wants quoted: --table '\"My Schema\".orders'",
+        )
+    parts = [
+        (word[1:-1].replace('""', '"'),) * 2 if word[0] == '"' else (word, word.lower()) for word in match.groups()
+    ]
+    (schema, lower_schema), (table, lower_table) = parts
+    found = tables.get((schema, table)) or tables.get((lower_schema, lower_table))
+    if found is not None:
+        return found
+    for one in selection.left_out:
+        if one.label in {f"TABLE {schema}.{table}", f"FOREIGN TABLE {schema}.{table}"}:
+            raise RefreshError(f"{schema}.{table} cannot be restored here: {one.why}", hint="restore the whole archive")
+    there = [f"{one_schema}.{one_table}" for one_schema, one_table in tables]
+    near = difflib.get_close_matches(f"{schema}.{table}", there, n=3, cutoff=0.75)
+    raise UsageError(
+        f"the archive has no table {schema}.{table}",
+        hint=f"did you mean {' or '.join(near)}?" if near else "daybreak archive read lists what it has",
+    )
+
+
+class _Picking:
+    """Follows the dependencies of a table of contents from some tables on."""
+
+    def __init__(self, entries: Sequence[Entry], tables: set[int]) -> None:
+        self.entries = entries
+        self.by_id = {one.id: one for one in entries}
+        self.tables = tables
+        self.chosen: set[int] = set()
+        named = {(one.schema, one.name): one.id for one in entries if one.kind == "TABLE"}
+        #: partition -> the table that it is one of
+        self.roots: dict[int, int] = {}
+        for one in entries:
+            if one.kind == "TABLE ATTACH":
+                child = named.get((one.schema, one.name), 0)
+                self.roots[child] = next((other for other in one.dependencies if other != child), 0)
+
+    def all(self) -> None:
+        """Everything that the tables need."""
+        while more := {child for child, root in self.roots.items() if root in self.tables} - self.tables:
+            self.tables |= more
+        for table in self.tables:
+            self._take(table)
+        size = -1
+        while size != len(self.chosen):
+            size = len(self.chosen)
+            for one in self.entries:
+                if one.id not in self.chosen and self._belongs(one):
+                    self._take(one.id)
+
+    def _belongs(self, one: Entry) -> bool:
+        if one.kind in _PARTS:
+            return any(other in self.tables for other in one.dependencies)
+        if one.kind in _TIES:
+            relations = [other for other in one.dependencies if self._kind(other) in _RELATIONS]
+            return all(
+                (other in self.chosen and self._kind(other) != "TABLE") or other in self.tables for other in relations
+            )
+        if one.kind == "SEQUENCE SET":
+            return any(other in self.chosen for other in one.dependencies)
+        if one.kind == "SEQUENCE OWNED BY":
+            owner = _OWNED_BY.search(one.definition or "")
+            return owner is not None and owner[1] in self._relations()
+        return False
+
+    def _take(self, number: int) -> None:
+        """An entry and what it needs; what a partition or an index has above it, it can do without."""
+        waiting = [number]
+        while waiting:
+            one = self.by_id[waiting.pop()]
+            if one.id in self.chosen:
+                continue
+            self.chosen.add(one.id)
+            for other in one.dependencies:
+                above = other == self.roots.get(one.id) or (
+                    one.kind in _PARTS | _TIES and self._kind(other) in _RELATIONS
+                )
+                if not above and other in self.by_id:
+                    waiting.append(other)
+
+    def _kind(self, number: int) -> str:
+        return self.by_id[number].kind if number in self.by_id else ""
+
+    def _relations(self) -> set[str]:
+        """The tables as pg_dump writes them in statements."""
+        found = (_CREATED.search(self.by_id[one].definition or "") for one in self.tables)
+        return {one[1] for one in found if one}
+
+    def left_out(self) -> Iterable[LeftOut]:
+        """What a person should know."""
+        for one in self.entries:
+            if one.id in self.chosen or not any(other in self.tables for other in one.dependencies):
+                continue
+            if one.kind == "FK CONSTRAINT" and self._is_of(one):
+                yield LeftOut(label=one.label, why="it leads to a table that is not restored")
+            elif one.kind in _BEHAVIOUR:
+                yield LeftOut(label=one.label, why="a rescued table keeps its rows, not what it does by itself")
+        for number in self.chosen - self.tables:
+            if self._kind(number) == "TABLE":
+                yield LeftOut(label=self.by_id[number].label, why="its columns come along, the table itself does not")
+
+    def _is_of(self, one: Entry) -> bool:
+        """Whether a foreign key is one of a wanted table, and does not lead to one."""
+        relations = self._relations()
+        return any(f"ALTER TABLE ONLY {relation}\n" in (one.definition or "") for relation in relations) or any(
+            f"ALTER TABLE {relation}\n" in (one.definition or "") for relation in relations
+        )
+
+
+def narrow_manifest(manifest: Manifest, rescue: Rescue) -> Manifest:
+    """The manifest of the rescued tables alone."""
+    tables = set(rescue.tables)
+    sequences = {(one.schema, one.name) for one in rescue.selection.restored if one.kind == "SEQUENCE SET"}
+    known = manifest.globals
+    if known is not None:  # the size of all of it says nothing here
+        known = replace(known, facts={key: value for key, value in known.facts.items() if key != "size_bytes"})
+    return replace(
+        manifest,
+        tables=tuple(one for one in manifest.tables if (one.schema, one.name) in tables),
+        sequences=tuple(one for one in manifest.sequences if (one.schema, one.name) in sequences),
+        large_objects=LargeObjects(),
+        globals=known,
+    )
+
+
+def moved(manifest: Manifest, schema: str) -> Manifest:
+    """The same tables, looked for in another schema."""
+
+    def copy(name: str, columns: str | None) -> str:
+        return f"COPY {qualified(schema, name)} {f'({columns}) ' if columns else ' '}FROM stdin;\n"
+
+    return replace(
+        manifest,
+        tables=tuple(
+            replace(
+                one,
+                schema=schema,
+                copy=copy(one.name, one.statement.columns),
+                root=None if one.root is None else f"{identifier(schema)}.{_last(one.root)}",
+            )
+            for one in manifest.tables
+        ),
+        sequences=tuple(replace(one, schema=schema) for one in manifest.sequences),
+    )
+
+
+def _last(relation: str) -> str:
+    """The table's name in `schema.table`, quoted as it is there."""
+    found = _NAME.fullmatch(relation)
+    return found[2] if found else relation

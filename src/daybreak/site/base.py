@@ -1,0 +1,131 @@
+"""What every part of a `Site` stands on: the names of the configuration, the engine, how a job is carried out.
+
+Errors  `UsageError` for a name that is not in the configuration or that is ambiguous.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import threading
+from collections.abc import Callable, Generator, Mapping
+from typing import Any, TypeVar
+
+from daybreak import config
+from daybreak.catalog import Catalog
+from daybreak.errors import UsageError
+from daybreak.jobs import offsite
+from daybreak.jobs.aftermath import World
+from daybreak.jobs.alerts import Alerts
+from daybreak.jobs.run import Engine, Listener, RunContext
+from daybreak.model import Archive, BackupPlan, Database, RefreshPlan, Repository, Run
+from daybreak.process import Runner
+from daybreak.replacement import Replacement
+from daybreak.restic import Restic
+
+_Named = TypeVar("_Named")
+
+
+class Base:
+    """One configuration and its state folder."""
+
+    def __init__(
+        self,
+        settings: config.Settings,
+        catalog: Catalog,
+        listener: Listener,
+        *,
+        cancel: threading.Event,
+        trigger: str,
+        first_id: str = "",
+        alone: bool = False,
+        tell: bool = True,
+    ) -> None:
+        self.settings = settings
+        self.catalog = catalog
+        self.cancel = cancel
+        self.trigger = trigger
+        self.alerts = Alerts(catalog, settings.alerts.values())
+        self.world = World(
+            catalog=catalog,
+            backups=tuple(settings.backups.values()),
+            refreshes=tuple(settings.refreshes.values()),
+            alerts=self.alerts,
+            metrics_file=settings.metrics_file,
+        )
+        self.engine = Engine(
+            catalog,
+            catalog.folder,
+            listener,
+            json_log=settings.json_log,
+            first_id=first_id,
+            aftermath=self.world if tell else None,
+            alone=alone,
+        )
+
+    @property
+    def protected(self) -> tuple[Database, ...]:
+        """The databases that are never written: marked so, or dumped from."""
+        sources = {plan.database.name for plan in self.settings.backups.values()}
+        return tuple(one for one in self.settings.databases.values() if one.protected or one.name in sources)
+
+    def backup_plan(self, name: str | None) -> BackupPlan:
+        """A backup by name; without one, the only one."""
+        return pick(self.settings.backups, name, "backup")
+
+    def refresh_plan(self, name: str | None) -> RefreshPlan:
+        """A refresh by name; without one, the only one."""
+        return pick(self.settings.refreshes, name, "refresh")
+
+    def repository(self, name: str | None) -> Repository:
+        """A repository by name; without one, the only one."""
+        return pick(self.settings.repositories, name, "repository")
+
+    def database(self, name: str) -> Database:
+        """A database by name."""
+        return pick(self.settings.databases, name, "database")
+
+    def _only_plan(self, chosen: Repository) -> str:
+        """The backup that goes to a repository, where there is but one; `latest` is meant of it."""
+        plans = [plan.name for plan in self.settings.backups.values() if chosen in plan.repositories]
+        return plans[0] if len(plans) == 1 else ""
+
+    # -- how ----------------------------------------------------------------------------------
+
+    def _how(self, target: Database) -> Replacement:
+        """How a target is replaced: as its refresh says, also where something else replaces it."""
+        plans = [plan.how for plan in self.settings.refreshes.values() if plan.target.name == target.name]
+        return plans[0] if plans else Replacement()
+
+    def _execute(self, plan: str, kind: str, job: Callable[[RunContext], None]) -> Run:
+        return self.engine.execute(plan=plan, kind=kind, trigger=self.trigger, job=job, cancel=self.cancel)
+
+    @contextlib.contextmanager
+    def _unrecorded(self) -> Generator[RunContext]:
+        """A context for looking only: no row is written."""
+        with self.engine.peek(self.cancel) as context:
+            yield context
+
+    def _restic(self, chosen: Repository) -> Restic:
+        return Restic(chosen, Runner(cancel=self.cancel))
+
+
+def send_offsite(run: RunContext, plan: BackupPlan, archive: Archive) -> list[dict[str, Any]]:
+    """Send an archive to the repositories of its plan: what a job is handed as its shipper."""
+    return offsite.send(run, plan, archive, connect=Restic)
+
+
+def pick(named: Mapping[str, _Named], name: str | None, what: str) -> _Named:
+    """The one that is meant. Raise UsageError that lists the names there are."""
+    if name is not None and name in named:
+        return named[name]
+    there = ", ".join(named) or "none"
+    if name is not None:
+        near = difflib.get_close_matches(name, named, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"there is: {there}"
+        raise UsageError(f"there is no {what} {name!r} in the configuration", hint=hint)
+    if len(named) == 1:
+        return next(iter(named.values()))
+    if not named:
+        raise UsageError(f"the configuration has no {what}", hint="daybreak config example shows one")
+    raise UsageError(f"which {what}? There is: {there}", hint=f"name one of them: {there}")

@@ -1,0 +1,168 @@
+"""What is done with a repository: make it, look after it, free it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from daybreak import config, files
+from daybreak.config import editing
+from daybreak.credentials import read_secret
+from daybreak.errors import Refused
+from daybreak.jobs import forget, repository, upkeep
+from daybreak.jobs.offsite import host_name
+from daybreak.jobs.run import RunContext, now
+from daybreak.model import BackupPlan, Repository, Run, SecretSource
+from daybreak.process import Runner
+from daybreak.restic import Listing, Lock, Restic
+from daybreak.secret import Secret
+from daybreak.site.base import Base
+from daybreak.site.timing import in_slot
+from daybreak.upkeep import Upkeep
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Added:
+    """A repository that the configuration has now."""
+
+    repository: str
+    id: str
+    config: Path
+    password_file: Path
+    made_password: bool
+
+
+class Repositories(Base):
+    """Every repository of the configuration."""
+
+    def add_repository(
+        self,
+        name: str,
+        values: Mapping[str, str],
+        *,
+        password_file: Path | None,
+        backups: Sequence[str],
+        confirm: Callable[[Secret], bool] | None,
+    ) -> Added:
+        """`daybreak repository add`: into the configuration, with a password, and made.
+
+        A password that is made here is shown to `confirm` before anything is written; None: a person has said that
+        it will be copied from the file. Raise Refused where nobody confirms it.
+        """
+        path = self.settings.path.resolve()
+        file = password_file or path.with_name(f"{name}.password")
+        text = editing.add_repository(
+            path.read_text("utf-8"), name, {**values, "password_file": str(file)}, backups=backups
+        )
+        chosen = config.check_content(path, text.encode()).repositories[name]
+        made = not file.exists()
+        if made:
+            password = repository.make_password()
+            if confirm is not None and not confirm(password):
+                raise Refused(
+                    f"the password of {name} was not written down, and nothing was changed",
+                    hint="without its password a repository is lost for ever. On a terminal it is shown, and its last"
+                    " block is asked for; elsewhere --written-down says that you copy it from the file",
+                )
+            repository.write_password(password, file)
+        else:
+            read_secret(SecretSource(file=file), Runner(cancel=self.cancel))
+        _replace(path, text)
+        restic = self._restic(chosen)
+        return Added(repository=name, id=repository.init(restic), config=path, password_file=file, made_password=made)
+
+    def init_repository(self, name: str | None) -> tuple[str, str]:
+        """`daybreak repository init`: the repository's name and restic's id."""
+        chosen = self.repository(name)
+        return chosen.name, repository.init(self._restic(chosen))
+
+    def check_repository(self, name: str | None, *, read: str, slot: str | None = None) -> Run:
+        """`daybreak repository check`."""
+        plan = self.settings.upkeep[Upkeep.CHECK.plan_of(self.repository(name).name)]
+        senders = self._senders(plan.repository)
+
+        def job(run: RunContext) -> None:
+            upkeep.check_repository(run, plan, senders=senders, connect=Restic, read=read)
+
+        return self._execute(plan.name, plan.kind, in_slot(plan.kind, plan.name, plan.schedule, slot, job))
+
+    def prune_repository(self, name: str | None, *, slot: str | None = None) -> Run:
+        """`daybreak repository prune`."""
+        plan = self.settings.upkeep[Upkeep.PRUNE.plan_of(self.repository(name).name)]
+        senders = self._senders(plan.repository)
+
+        def job(run: RunContext) -> None:
+            upkeep.prune_repository(run, plan, senders=senders, connect=Restic)
+
+        return self._execute(plan.name, plan.kind, in_slot(plan.kind, plan.name, plan.schedule, slot, job))
+
+    def forget_snapshots(self, name: str | None, *, plan: str | None, host: str | None) -> Run:
+        """`daybreak repository forget`."""
+        chosen = self.repository(name)
+        plans = self._sending(chosen, plan)
+        return self._execute(
+            f"{chosen.name}-forget",
+            "forget",
+            lambda run: forget.forget_all(run, plans, chosen, host=host or host_name(), connect=Restic),
+        )
+
+    def look_at_forgetting(self, name: str | None, *, plan: str | None, host: str | None) -> list[forget.Outlook]:
+        """`daybreak repository forget --dry-run`."""
+        chosen = self.repository(name)
+        restic = self._restic(chosen)
+        return [
+            forget.look(self.catalog, one, restic, host=host or host_name(), only_look=True)
+            for one in self._sending(chosen, plan)
+        ]
+
+    def unlock_repository(self, name: str | None) -> repository.Unlocked:
+        """`daybreak repository unlock`."""
+        return repository.unlock(self._restic(self.repository(name)), at=now())
+
+    def locks(self, name: str | None) -> tuple[Lock, ...]:
+        """Who holds a repository."""
+        return self._restic(self.repository(name)).locks()
+
+    def snapshot_files(self, name: str | None, snapshot: str) -> Listing:
+        """One snapshot of a repository with its files and folders."""
+        restic = self._restic(self.repository(name))
+        restic.version()
+        return restic.ls(snapshot)
+
+    def repository_stats(self, name: str | None) -> repository.Stats:
+        """`daybreak repository stats`."""
+        return repository.stats(self._restic(self.repository(name)))
+
+    def snapshots(self, name: str | None) -> list[repository.Listed]:
+        """`daybreak repository snapshots`."""
+        return repository.snapshots(self._restic(self.repository(name)))
+
+    def _sending(self, chosen: Repository, plan: str | None) -> list[BackupPlan]:
+        if plan is not None:
+            return [self.backup_plan(plan)]
+        return [one for one in self.settings.backups.values() if chosen in one.repositories]
+
+    def _senders(self, chosen: Repository) -> Collection[str]:
+        """The plans whose runs end with sending to a repository."""
+        backups = {one.name for one in self._sending(chosen, None)}
+        return backups | {one.name for one in self.settings.refreshes.values() if one.backup.name in backups}
+
+
+def _replace(path: Path, text: str) -> None:
+    """Put a new configuration in the place of the old one, with its owner and mode."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    before = path.stat()
+    with files.disk_errors(path, "cannot write"):
+        try:
+            with beside.open("w", encoding="utf-8") as file:
+                file.write(text)
+                file.flush()
+                os.fchmod(file.fileno(), before.st_mode & 0o7777)
+                os.fchown(file.fileno(), before.st_uid, before.st_gid)
+                os.fsync(file.fileno())
+            beside.replace(path)
+        finally:
+            beside.unlink(missing_ok=True)
+        files.fsync_folder(path.parent)

@@ -1,0 +1,142 @@
+"""What is wrong by the catalog and the schedules alone; and that a message holds no row."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from daybreak.catalog import Catalog, new_run_id
+from daybreak.jobs.alerts import Alerts, message_of
+from daybreak.jobs.conditions import COMPUTED, Condition, discreet, find_conditions
+from daybreak.model import AlertEvent, BackupPlan, Database, Destination, Failure, Run, RunState, Schedule, SecretSource
+from daybreak.notify import Message
+
+NIGHT = datetime(2026, 11, 24, 8, 0, tzinfo=UTC)  # 02:00 in Chicago
+PLAN = BackupPlan(
+    name="nightly",
+    database=Database(name="prod", conninfo={}),
+    archive=Path("/x/prod.dump"),
+    schedule=Schedule(spec="02:00", timezone="America/Chicago"),
+)
+
+
+@pytest.fixture
+def catalog(tmp_path: Path) -> Iterator[Catalog]:
+    with Catalog.open(tmp_path) as one:
+        yield one
+
+
+def add(catalog: Catalog, at: datetime, state: RunState, *, plan: str = "nightly", kind: str = "backup") -> Run:
+    run = Run(
+        id=new_run_id(at, random.Random(at.timestamp())),  # noqa: S311 -- a name, no secret
+        plan=plan,
+        kind=kind,
+        state=state,
+        trigger="cli",
+        requested_at=at,
+        ended_at=at + timedelta(minutes=1),
+        failure=Failure(code="DumpError", message="it broke", hint="mend it", exit_code=11)
+        if state is RunState.FAILED
+        else None,
+    )
+    catalog.runs.insert(run)
+    return run
+
+
+def events(catalog: Catalog, at: datetime) -> list[AlertEvent]:
+    return [one.event for one in find_conditions(catalog, [PLAN], [], at)]
+
+
+def test_a_slot_that_nobody_came_for_is_late(catalog: Catalog) -> None:
+    assert events(catalog, NIGHT + timedelta(hours=3)) == []  # a plan that never ran: nobody expects anything yet
+    add(catalog, NIGHT - timedelta(days=1), RunState.SUCCEEDED)
+    assert events(catalog, NIGHT + timedelta(hours=1)) == []
+    (late,) = find_conditions(catalog, [PLAN], [], NIGHT + timedelta(hours=3))
+    assert late.event is AlertEvent.LATE
+    assert late.since == NIGHT
+    assert "nothing has started it" in late.text
+    add(catalog, NIGHT + timedelta(hours=4), RunState.RUNNING)
+    assert events(catalog, NIGHT + timedelta(hours=5)) == []
+
+
+def test_what_somebody_cancelled_or_skipped_says_nothing_of_the_plan(catalog: Catalog) -> None:
+    add(catalog, NIGHT, RunState.FAILED)
+    add(catalog, NIGHT + timedelta(minutes=5), RunState.CANCELLED)
+    add(catalog, NIGHT + timedelta(minutes=9), RunState.SKIPPED)
+    assert events(catalog, NIGHT + timedelta(minutes=30)) == [AlertEvent.FAILED]
+    add(catalog, NIGHT + timedelta(minutes=20), RunState.SUCCEEDED)
+    assert events(catalog, NIGHT + timedelta(minutes=30)) == []
+
+
+def test_a_check_of_a_repository_that_failed(catalog: Catalog) -> None:
+    add(catalog, NIGHT, RunState.FAILED, plan="r2", kind="check")
+    (found,) = find_conditions(catalog, [PLAN], [], NIGHT)
+    assert (found.plan, found.event) == ("r2", AlertEvent.CHECK_FAILED)
+    add(catalog, NIGHT + timedelta(days=7), RunState.SUCCEEDED, plan="r2", kind="check")
+    assert find_conditions(catalog, [PLAN], [], NIGHT) == []
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        ("SqlError", 'prod: invalid input syntax for type integer: "canary@example.org"'),
+        ("CommandError", "psql failed (exit status 1): Key (email)=(canary@example.org) already exists."),
+        ("RefreshError", "pg_restore: DETAIL:  Key (email)=(canary@example.org) is duplicated."),
+        ("DumpError", 'pg_dump ended: ERROR:  invalid value "canary@example.org"'),
+        ("RefreshError", "the restore failed: COPY account, line 7, column email: canary@example.org"),
+    ],
+)
+def test_a_message_holds_no_value_of_a_database(code: str, message: str) -> None:
+    said = discreet(Failure(code=code, message=message, hint="", exit_code=15))
+    assert "canary" not in said
+    assert said
+
+
+def test_a_reason_in_our_own_words_is_told_whole() -> None:
+    said = discreet(Failure(code="SourceError", message="prod: the role lacks pg_read_all_data", hint="", exit_code=10))
+    assert said == "prod: the role lacks pg_read_all_data"
+
+
+def condition(event: AlertEvent = AlertEvent.FAILED) -> Condition:
+    return Condition(plan="nightly", event=event, since=NIGHT, text="it broke", hint="mend it", run="r1", exit_code=11)
+
+
+def test_every_event_of_a_plan_has_its_words() -> None:
+    for event in AlertEvent:
+        if event not in {AlertEvent.RECOVERED, AlertEvent.WEEKLY_ALL_IS_WELL}:
+            assert "nightly " in message_of(condition(event)).title
+
+
+def test_two_who_look_at_once_tell_it_once(catalog: Catalog) -> None:
+    told: list[str] = []
+
+    def teller(to: Destination, _message: Message) -> str:
+        # Somebody else looks while the message is on its way.
+        if len(told) < 5:
+            told.append(to.name)
+            alerts.look([condition()], NIGHT, events=COMPUTED)
+        return ""
+
+    alerts = Alerts(catalog, [Destination(name="here", url=SecretSource(env="X"))], teller=teller)
+    alerts.look([condition()], NIGHT, events=COMPUTED)
+    assert told == ["here"]
+
+
+def test_what_is_not_looked_for_is_not_over(catalog: Catalog) -> None:
+    told: list[str] = []
+
+    def teller(_to: Destination, message: Message) -> str:
+        told.append(message.title.partition(": ")[2])
+        return ""
+
+    alerts = Alerts(catalog, [Destination(name="here", url=SecretSource(env="X"))], teller=teller)
+    tonight = condition(AlertEvent.TONIGHT_WILL_FAIL)
+    alerts.look([tonight], NIGHT, events=[AlertEvent.TONIGHT_WILL_FAIL])
+    alerts.look([], NIGHT, events=COMPUTED)
+    assert told == ["nightly will fail tonight"]
+    alerts.look([], NIGHT, events=[AlertEvent.TONIGHT_WILL_FAIL])
+    assert told == ["nightly will fail tonight", "nightly has recovered"]

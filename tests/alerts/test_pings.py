@@ -1,0 +1,64 @@
+"""A dead-man's switch is called at the start and the end of every run, and never keeps one waiting for long."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from daybreak import notify
+from installation import Installation
+from webhook import Hook
+
+
+@pytest.fixture
+def pinged(site: Installation, hook: Hook, monkeypatch: pytest.MonkeyPatch) -> Installation:
+    monkeypatch.setenv("PING", hook.plain())
+    site.more = ""
+    # A table of its own behind the plan's keys.
+    site.more = '[backups.nightly.ping]\nurl_env = "PING"\n'
+    site.configure()
+    return site
+
+
+def paths(hook: Hook) -> list[str]:
+    return [path.removeprefix("/canary-ping-4711") for _, path, _ in hook.received]
+
+
+def test_start_and_success_come_in_their_order(pinged: Installation, hook: Hook) -> None:
+    pinged.backup()
+    assert paths(hook) == ["/start", ""]
+    assert hook.received[0][0] == "GET"
+
+
+def test_a_failure_is_called_as_one(pinged: Installation, hook: Hook) -> None:
+    pinged.fake_dump("exit 1")
+    pinged.backup(expect=11)
+    assert paths(hook) == ["/start", "/fail"]
+
+
+def test_suffixes_and_what_is_sent_are_settings(pinged: Installation, hook: Hook) -> None:
+    pinged.more += 'send = ["success", "fail"]\nsuccess = "?status=up"\n'
+    pinged.configure()
+    pinged.backup()
+    assert paths(hook) == ["?status=up"]
+
+
+def test_a_switch_that_is_gone_harms_no_run_and_is_told(pinged: Installation, hook: Hook, other: Hook) -> None:
+    hook.answers = f"redirect {other.plain()}"
+    told = pinged.backup()
+    assert told["state"] == "succeeded"
+    failed = {one["destination"]: one["fault"] for one in pinged.json("status")["notify_failed"]}
+    assert set(failed) == {"ping start of nightly", "ping success of nightly"}
+    assert "it redirects to another address" in failed["ping success of nightly"]
+    assert other.received == []
+    hook.answers = "200"
+    pinged.backup()
+    assert pinged.json("status")["notify_failed"] == []
+
+
+def test_a_switch_that_hangs_is_left(pinged: Installation, hook: Hook, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(notify, "DEADLINE", timedelta(seconds=2))
+    hook.answers = "hang"
+    assert pinged.backup()["state"] == "succeeded"
+    assert len(pinged.json("status")["notify_failed"]) == 2

@@ -1,0 +1,193 @@
+"""Rows of dev's own go on in the refreshed database: in order, with a rule for conflicts, sequences right."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+import pytest
+
+from couples import Couple, contents
+from daybreak.errors import RefreshError
+from daybreak.postgres.kept import Carried, Table, in_order
+from daybreak.replacement import KeptRows
+
+if TYPE_CHECKING:
+    from conftest import Servers
+
+Coupling = Callable[..., Couple]
+SCHEMA = """
+CREATE SCHEMA app; CREATE SCHEMA "Odd one";
+CREATE TABLE app.team (id serial PRIMARY KEY, name text UNIQUE, boss int REFERENCES app.team);
+CREATE TABLE app.flag (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, team int REFERENCES app.team, name text,
+    value jsonb, size int GENERATED ALWAYS AS (length(name)) STORED);
+CREATE TABLE "Odd one"."T a" ("the key" text, at date, raw bytea, tags text[], PRIMARY KEY ("the key", at))
+    PARTITION BY RANGE (at);
+CREATE TABLE "Odd one".p1 PARTITION OF "Odd one"."T a" FOR VALUES FROM ('2020-01-01') TO ('2030-01-01');
+CREATE TABLE "Odd one".p2 PARTITION OF "Odd one"."T a" DEFAULT;
+CREATE TABLE app.loose (note text);
+CREATE SEQUENCE app.down INCREMENT -1; CREATE TABLE app.falling (id int PRIMARY KEY DEFAULT nextval('app.down'));
+ALTER SEQUENCE app.down OWNED BY app.falling.id;
+CREATE TABLE app.audit (what text);
+CREATE FUNCTION app.noted() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+    INSERT INTO app.audit VALUES (tg_table_name); RETURN NEW; END $$;
+CREATE TRIGGER noted AFTER INSERT OR UPDATE ON app.flag FOR EACH ROW EXECUTE FUNCTION app.noted();
+CREATE TRIGGER off AFTER INSERT ON app.flag FOR EACH ROW EXECUTE FUNCTION app.noted();
+ALTER TABLE app.flag DISABLE TRIGGER off;
+INSERT INTO app.team (name) VALUES ('prod'), ('both');
+INSERT INTO app.flag (team, name, value) VALUES (1, 'one', '1'), (2, 'two', '2');
+INSERT INTO "Odd one"."T a" VALUES ('k', '2025-01-01', 'a', '{x}'), ('k', '2040-01-01', 'b', NULL);
+INSERT INTO app.loose VALUES ('from prod'), ('also from prod'); INSERT INTO app.falling DEFAULT VALUES;
+TRUNCATE app.audit;
+"""
+OF_DEV = r"""
+INSERT INTO app.team (id, name, boss) VALUES (7, 'dev', NULL), (6, 'under dev', 7);
+UPDATE app.team SET boss = 6 WHERE id = 7;
+INSERT INTO app.flag (team, name, value) VALUES (7, E'dev''s\t\\.\nrow', '{"a": [1]}');
+UPDATE app.flag SET value = '"changed in dev"' WHERE name = 'one';
+INSERT INTO "Odd one"."T a" VALUES (E'd\\e"v', '2025-05-05', '\x00ff', '{"a,b",NULL}');
+INSERT INTO "Odd one"."T a" VALUES ('k', '2041-01-01', NULL, NULL);
+DELETE FROM app.loose; INSERT INTO app.loose VALUES ('from dev');
+INSERT INTO app.falling VALUES (-50); TRUNCATE app.audit;
+"""
+ALL = [
+    {"table": "app.flag", "where": "id > 2 OR value::text LIKE '%dev%'"},
+    {"table": "app.team"},
+    {"table": '"Odd one"."T a"', "conflict": "production"},
+    {"table": "app.loose"},
+    {"table": "app.falling"},
+]
+
+
+def keep(site: Couple, *tables: dict[str, str]) -> None:
+    """Tell the refresh what to keep."""
+    lines = ", ".join("{ " + ", ".join(f"{key} = '''{value}'''" for key, value in one.items()) + " }" for one in tables)
+    site.retarget()
+    site.more += f"keep = [{lines}]\n"
+    site.configure()
+
+
+@pytest.fixture
+def site(couple: Coupling, servers: Servers, request: pytest.FixtureRequest) -> Iterator[Couple]:
+    major = getattr(request, "param", 18)
+    name = servers[major].fresh()
+    servers[major].psql(SCHEMA, name)
+    made = couple(name, majors=(major, major))
+    made.refresh()
+    yield made
+    made.drop()
+    servers[major].drop_database(name)
+
+
+@pytest.mark.parametrize("site", [15, 18], indirect=True)
+def test_rows_of_dev_go_on(site: Couple) -> None:
+    dev, name = site.dev, site.dev_db
+    dev.psql(OF_DEV, name)
+    keep(site, *ALL)
+    assert any("keep" in step and "app.flag where" in step for step in site.json("refresh", "--plan")["steps"])
+    site.prod.psql(
+        "UPDATE app.flag SET value = '\"new in prod\"'; UPDATE app.team SET name = 'renamed' WHERE id = 2;"
+        "TRUNCATE app.audit",
+        site.prod_db,
+    )
+    done = site.refresh("--fresh")
+    assert done["proof"]["different"] == 0
+    assert dev.psql("SELECT id, team, name, value, size FROM app.flag ORDER BY id", name) == (
+        '1|1|one|"changed in dev"|3\n2|2|two|"new in prod"|3\n3|7|dev\'s\t\\.\nrow|{"a": [1]}|12'
+    )
+    assert dev.psql("SELECT id, name, boss FROM app.team ORDER BY id", name).splitlines() == [
+        "1|prod|",
+        "2|both|",
+        "6|under dev|7",
+        "7|dev|6",
+    ]
+    assert dev.psql('SELECT count(*), count(raw) FROM "Odd one"."T a"', name) == "4|3"
+    assert dev.psql("SELECT note FROM app.loose", name) == "from dev"
+    assert dev.psql("SELECT count(*) FROM app.audit", name) == "0"  # nobody's trigger heard of it
+    dev.psql(
+        "INSERT INTO app.team (name) VALUES ('next'); INSERT INTO app.flag (name) VALUES ('next');"
+        "INSERT INTO app.falling DEFAULT VALUES",
+        name,
+    )
+    assert dev.psql("SELECT max(id) FROM app.team", name) == "8"
+    assert dev.psql("SELECT max(id) FROM app.flag", name) == "4"
+    assert dev.psql("SELECT min(id) FROM app.falling", name) == "-51"
+    assert dev.psql("SELECT what FROM app.audit", name) == "flag"  # and now it hears, once: the other one is off
+    steps = {one["name"]: one["facts"] for one in site.json("run", "show", done["run"])["steps"]}
+    assert steps["keep"]["app.team"] == "4 rows, 2 of them in production too: dev wins"
+    assert steps["keep"]["Odd one.T a"] == "4 rows, 2 of them in production too: production wins"
+    assert site.clean() == []
+
+
+@pytest.mark.parametrize(
+    ("dev", "prod", "wish", "words"),
+    [
+        (
+            "",
+            "",
+            {"table": "app.team", "conflict": "fail"},
+            ("2 rows of app.team are in production's data too, by id",),
+        ),
+        (OF_DEV, "", {"table": "app.flag"}, ("flag_team_fkey", "keep the rows that they refer to")),
+        ("", "", {"table": "app.loose", "conflict": "production"}, ("app.loose has no unique key", '"production"')),
+        (
+            "",
+            "ALTER TABLE app.flag ADD must int NOT NULL DEFAULT 5; ALTER TABLE app.flag ALTER must DROP DEFAULT",
+            {"table": "app.flag"},
+            ("app.flag of production needs must",),
+        ),
+        ("", "DROP TABLE app.audit", {"table": "app.audit"}, ("production has no table app.audit any more",)),
+        ("", "", {"table": "app.team", "where": "nonsense > 1"}, ("app.team cannot be read", "nonsense")),
+        (
+            "UPDATE app.team SET id = 99, name = 'x' WHERE id = 1; UPDATE app.team SET name = 'prod' WHERE id = 99",
+            "",
+            {"table": "app.team"},
+            ("team_name_key", "narrow where"),
+        ),
+    ],
+)
+def test_what_does_not_fit_stops_the_refresh(
+    site: Couple, dev: str, prod: str, wish: dict[str, str], words: tuple[str, ...]
+) -> None:
+    if "id = 99" in dev:
+        site.dev.psql("DELETE FROM app.flag", site.dev_db)
+    site.dev.psql(dev, site.dev_db)
+    site.prod.psql(prod, site.prod_db)
+    before = contents(site.dev, site.dev_db)
+    keep(site, wish)
+    said = site.refresh("--fresh", expect=15)
+    text = f"{said['message']} {said['hint']}"
+    for word in words:
+        assert word in text
+    assert contents(site.dev, site.dev_db) == before
+    assert site.clean() == []
+
+
+def test_a_table_that_dev_never_had_is_only_said(site: Couple) -> None:
+    keep(site, {"table": "app.never"})
+    answer = site.call("refresh", "--first")
+    assert answer.code == 0
+    assert "has no table app.never" in answer.err
+
+
+def table(oid: int, *parents: int, deferrable: bool = False) -> Carried:
+    made = Table(
+        schema="s",
+        name=f"t{oid}",
+        oid=oid,
+        partitioned=False,
+        columns=(),
+        keys=(),
+        parents=tuple({"name": "fk", "parent": one, "deferrable": deferrable} for one in parents),
+        triggers=(),
+        sequences=(),
+    )
+    return Carried(wish=KeptRows(table=f"s.t{oid}"), table=made, columns=())
+
+
+def test_parents_come_before_children() -> None:
+    found = [one.table.oid for one in in_order([table(1, 2, 3), table(2, 3, 99), table(3)])]
+    assert found == [3, 2, 1]
+    with pytest.raises(RefreshError, match=r"s\.t[12] → s\.t[12] → s\.t[12]"):
+        in_order([table(1, 2), table(2, 1)])
+    assert len(in_order([table(1, 2, deferrable=True), table(2, 1)])) == 2

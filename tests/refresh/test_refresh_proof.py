@@ -1,0 +1,305 @@
+"""The proof says equal when all is equal, and finds whatever is not."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import psycopg
+import pytest
+
+from couples import Couple, contents
+from daybreak.archive import Manifest
+from daybreak.config.conninfo import parse_conninfo
+from daybreak.jobs.proof import Prover, prove
+from daybreak.jobs.verdicts import Proof, Verdict
+from daybreak.model import Database
+from daybreak.postgres.client import Postgres
+from daybreak.process import Runner
+from installation import wait_for
+
+if TYPE_CHECKING:
+    from conftest import Coupling, Server, Servers
+
+ODD = """
+SET timezone = 'Asia/Kathmandu';
+-- rows of mixed width with holes between them
+CREATE TABLE mixed (id int, filler text) WITH (fillfactor = 60);
+INSERT INTO mixed SELECT n, repeat('x', (n * 7919) % 1800) FROM generate_series(1, 1500) n;
+UPDATE mixed SET filler = filler || repeat('y', id % 400) WHERE id % 3 = 0;
+DELETE FROM mixed WHERE id % 7 = 0;
+VACUUM mixed;
+UPDATE mixed SET filler = left(filler, 40) WHERE id % 5 = 0;
+-- INHERITS with a late column
+CREATE TABLE parent (a int);
+CREATE TABLE child (b int) INHERITS (parent);
+INSERT INTO child SELECT n, n * 2 FROM generate_series(1, 30) n;
+ALTER TABLE parent ADD COLUMN late text DEFAULT 'l';
+-- hash partitions on an enum: loaded through the root
+CREATE TYPE mood AS ENUM ('sad', 'ok', 'happy', 'odd one');
+CREATE TABLE "Mo""od" (m mood, n int, "co l" int GENERATED ALWAYS AS (n * 2) STORED) PARTITION BY HASH (m);
+CREATE TABLE mood_0 PARTITION OF "Mo""od" FOR VALUES WITH (MODULUS 2, REMAINDER 0);
+CREATE TABLE mood_1 PARTITION OF "Mo""od" FOR VALUES WITH (MODULUS 2, REMAINDER 1);
+INSERT INTO "Mo""od" (m, n) SELECT (enum_range(NULL::mood))[1 + n % 4], n FROM generate_series(1, 200) n;
+-- values whose text depends on settings
+CREATE TABLE kinds (t timestamptz, d date, i interval, f float8, r real, b bytea, m money, x xml, j jsonb);
+INSERT INTO kinds VALUES
+    ('2024-07-01 12:00:00.000001 America/Chicago', 'infinity', '-1 year 2 mons -3 days 04:05:06.7', 'NaN',
+     '-Infinity', '\\xdeadbeef00', 12345.67, NULL, '{"a": [1, null]}'),
+    ('1883-11-18 12:03:58-05:50:36', '4713-01-01 BC', 'P0D', 1.7976931348623157e308,
+     1e-45, '', -0.01, NULL, '"\\u2028"'),
+    ('-infinity', '5874897-12-31', '178000000 years', 5e-324, 3.4028235e38, E'\\\\\\\\000\\\\\\\\n', 0, NULL, 'null'),
+    (NULL, NULL, NULL, 0.1 + 0.2::float8, 0.1, NULL, NULL, NULL, NULL);
+-- nothing, in several ways
+CREATE TABLE empty (id int);
+CREATE TABLE no_columns ();
+INSERT INTO no_columns DEFAULT VALUES;
+INSERT INTO no_columns DEFAULT VALUES;
+CREATE TABLE "line
+break "" '; -- é ☀ \\x" ("co
+l\\n" text, "\\." text);
+INSERT INTO "line
+break "" '; -- é ☀ \\x" VALUES ('\\.', E'\\\\.\\n\\\\.'), (E'a\\nb\\tc\\\\', NULL), ('\\N', '');
+-- large objects: nothing in one, one byte, more than one piece, exactly one piece
+SELECT lo_from_bytea(70001, ''), lo_from_bytea(70002, 'x') \\g /dev/null
+SELECT lo_from_bytea(70003, decode(repeat(md5('big'), 1100000), 'hex')) \\g /dev/null
+SELECT lo_from_bytea(70004, decode(repeat('ab', 16777216), 'hex')) \\g /dev/null
+CREATE SEQUENCE counter; SELECT setval('counter', 41) \\g /dev/null
+CREATE SEQUENCE big START 9007199254740993; SELECT nextval('big') \\g /dev/null
+CREATE SEQUENCE "nev""er called";
+"""
+
+
+@pytest.fixture(scope="module")
+def american(servers: Servers) -> Iterator[Server]:
+    """Production 17 with other settings than anybody's: time zone, styles, money."""
+    server = servers[17]
+    settings = {
+        "timezone": "America/Chicago",
+        "datestyle": "SQL, DMY",
+        "intervalstyle": "sql_standard",
+        "bytea_output": "escape",
+        "extra_float_digits": "-15",
+        "lc_monetary": "C",
+    }
+    for name, value in settings.items():
+        server.psql(f"ALTER SYSTEM SET {name} = '{value}'")
+    server.psql("SELECT pg_reload_conf()")
+    yield server
+    for name in settings:
+        server.psql(f"ALTER SYSTEM RESET {name}")
+    server.psql("SELECT pg_reload_conf()")
+
+
+def test_odd_tables_from_a_server_with_odd_settings_are_equal(american: Server, couple: Coupling):
+    name = american.fresh()
+    american.psql(ODD, name)
+    site = couple(name, majors=(17, 18))
+    said = site.refresh()
+    assert contents(site.dev, site.dev_db) == contents(american, name)
+    assert (said["proof"]["different"], said["proof"]["skipped"]) == (0, 0), said["proof"]
+    assert said["proof"]["tables"] == said["proof"]["compared"] == 9
+    american.drop_database(name)
+
+
+def test_a_database_that_is_not_utf8(servers: Servers, couple: Coupling):
+    prod = servers[18]
+    name = prod.create_database("latin", template="template0", options="ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C'")
+    prod.psql(
+        'SET client_encoding = UTF8; CREATE TABLE "wörter" ("größe" text); '
+        'INSERT INTO "wörter" VALUES ($$Zürich$$), ($$naïve$$)',
+        name,
+    )
+    site = couple(name)
+    said = site.refresh()
+    assert said["proof"]["equal"] == said["proof"]["tables"] == 1
+    assert site.dev.psql(
+        'SET client_encoding = UTF8; SELECT "größe" FROM "wörter" ORDER BY 1', site.dev_db
+    ).split() == ["Zürich", "naïve"]
+    prod.drop_database(name)
+
+
+# -- it fails when it must ---------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def restored(
+    servers: Servers, dev_servers: Servers, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Server, str, Manifest]]:
+    """A restored database that nobody changed, and the manifest of its archive."""
+    prod, dev = servers[18], dev_servers[18]
+    source = prod.fresh()
+    prod.psql(
+        "CREATE TABLE plain AS SELECT n AS id, md5(n::text) AS t FROM generate_series(1, 500) n;"
+        "CREATE TABLE root (n int, t text) PARTITION BY HASH (t);"
+        "CREATE TABLE leaf PARTITION OF root FOR VALUES WITH (MODULUS 1, REMAINDER 0);"
+        "INSERT INTO root SELECT n, 'x' || n FROM generate_series(1, 50) n;"
+        "CREATE TABLE wide AS SELECT n, repeat(md5(n::text), 200) AS t FROM generate_series(1, 600) n;"  # read alone
+        "CREATE TABLE nothing (id int); CREATE SEQUENCE counter; SELECT setval('counter', 5);"
+        "SELECT lo_from_bytea(5001, 'small'), lo_from_bytea(5002, decode(repeat('cd', 17000000), 'hex'))",
+        source,
+    )
+    name = dev.create_database("restored", template="template0")
+    site = Couple(
+        folder=tmp_path_factory.mktemp("restored"),
+        url=prod.url(source),
+        bin=prod.bin,
+        prod=prod,
+        prod_db=source,
+        dev=dev,
+        dev_db=name,
+    )
+    site.refresh()
+    yield dev, name, site.manifest()
+    site.drop()
+    prod.drop_database(source)
+
+
+def postgres_of(server: Server, dbname: str) -> Postgres:
+    database = Database(name="dev", conninfo=parse_conninfo(server.conninfo(dbname)), bin=server.bin)
+    return Postgres(database, runner=Runner(), run="test")
+
+
+def prover_of(server: Server, dbname: str, manifest: Manifest) -> Prover:
+    return Prover(postgres_of(server, dbname), dbname, manifest, jobs=2, deadline=timedelta(minutes=2))
+
+
+def proof_of(server: Server, dbname: str, manifest: Manifest) -> Proof:
+    return prove(postgres_of(server, dbname), dbname, manifest, jobs=2, deadline=timedelta(minutes=2))
+
+
+TAMPERED = {
+    "UPDATE plain SET t = 'x' WHERE id = 7": "public.plain",
+    "DELETE FROM plain WHERE id = 500": "public.plain",
+    "INSERT INTO plain VALUES (501, 'new')": "public.plain",
+    "INSERT INTO plain SELECT * FROM plain WHERE id = 7; DELETE FROM plain WHERE id = 8": "public.plain",
+    "UPDATE wide SET t = overlay(t placing '!' from 5) WHERE n = 300": "public.wide",
+    "UPDATE root SET n = 51 WHERE n = 50": "public.leaf",
+    "INSERT INTO nothing VALUES (1)": "public.nothing",
+    "SELECT nextval('counter')": "sequences",
+    "SELECT setval('counter', 5, false)": "sequences",
+    "SELECT lo_put(5001, 0, 'S')": "large objects",
+    "SELECT lo_unlink(5001)": "large objects",
+    "SELECT lo_from_bytea(5003, 'more')": "large objects",
+    "SELECT lo_put(5002, 16999999, 'S')": "large objects",
+    "SELECT lo_put(5002, 17000000, 'one byte more')": "large objects",
+    "SELECT lo_truncate(lo_open(5002, 131072), 16777216)": "large objects",
+}
+
+
+@pytest.mark.parametrize("sql", TAMPERED)
+def test_every_change_is_found(sql: str, restored: tuple[Server, str, Manifest]):
+    server, name, manifest = restored
+    copy = server.fresh(name)
+    server.psql(sql, copy)
+    proof = proof_of(server, copy, manifest)
+    assert [TAMPERED[sql] in one.name for one in proof.differences] == [True], proof.compared
+    assert proof.differences[0].why
+    server.drop_database(copy)
+
+
+def test_another_order_is_no_difference(restored: tuple[Server, str, Manifest]):
+    server, name, manifest = restored
+    copy = server.fresh(name)
+    server.psql("CREATE INDEX ON plain (t); CLUSTER plain USING plain_t_idx", copy)
+    proof = proof_of(server, copy, manifest)
+    assert proof.differences == ()
+    assert [one.name for one in proof.compared if one.verdict is Verdict.REORDERED] == ["public.plain"]
+    server.drop_database(copy)
+
+
+def test_a_locale_for_money_that_this_server_lacks_stops_nothing(restored: tuple[Server, str, Manifest]):
+    server, name, manifest = restored
+    assert manifest.globals is not None
+    facts = {**manifest.globals.facts, "lc_monetary": "xx_XX.UTF-8"}
+    elsewhere = replace(manifest, globals=replace(manifest.globals, facts=facts))
+    assert proof_of(server, name, elsewhere).differences == ()
+
+
+def test_a_schema_that_changes_data_while_it_is_restored_ends_the_refresh_before_the_swap(
+    couple: Coupling, servers: Servers
+):
+    prod = servers[18]
+    name = prod.fresh()
+    # Building the index calls a function that counts, some of the calls after the sequence has its value: the two are
+    # restored side by side. Nobody else builds or samples it: autovacuum would count in production too.
+    prod.psql(
+        "CREATE SEQUENCE s; CREATE TABLE checked (id int) WITH (autovacuum_enabled = off);"
+        "INSERT INTO checked SELECT generate_series(1, 200000);"
+        "CREATE FUNCTION public.sneaky(int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS "
+        "$$BEGIN PERFORM nextval('public.s'); RETURN $1; END$$;"
+        "CREATE INDEX sneaks ON checked (public.sneaky(id)); SELECT setval('s', 100)",
+        name,
+    )
+    site = couple(name)
+    site.dev.psql("CREATE TABLE mine ()", site.dev_db)
+    said = site.refresh(expect=18)
+    assert re.search(r"public\.s is \d+, not 100", said["message"])
+    assert site.dev.psql("SELECT count(*) FROM mine", site.dev_db) == "0"
+    assert site.clean() == []
+    prod.drop_database(name)
+
+
+def test_a_large_table_is_read_while_the_restore_builds_indexes(couple: Coupling, servers: Servers):
+    server = servers[18]
+    name = server.fresh()
+    server.psql(
+        "CREATE TABLE wide AS SELECT n AS id, repeat(md5(n::text), 8) AS text FROM generate_series(1, 20000) AS n;"
+        "CREATE INDEX ON wide (text); CREATE INDEX ON wide (md5(text)); ALTER TABLE wide ADD PRIMARY KEY (id);"
+        "CREATE TABLE slow AS SELECT n AS id FROM generate_series(1, 400000) AS n;"
+        "CREATE INDEX ON slow (md5(id::text));",
+        name,
+    )
+    site = couple(name)
+    try:
+        run = site.refresh()
+        proof = next(step for step in site.json("run", "show", run["run"])["steps"] if step["name"] == "proof")
+        assert proof["facts"]["while_restoring"] >= 1
+        assert run["proof"] == {**run["proof"], "tables": 2, "equal": 2, "different": 0}
+    finally:
+        server.drop_database(name)
+
+
+def test_what_differs_is_found_early_too(restored: tuple[Server, str, Manifest]):
+    server, name, manifest = restored
+    copy = server.fresh(name)
+    server.psql("UPDATE wide SET t = overlay(t placing '!' from 5) WHERE n = 300", copy)
+    with prover_of(server, copy, manifest) as prover:
+        prover.loaded("public", "wide")
+        prover.loaded("public", "plain")  # small: with the others
+        wait_for(lambda: prover.begun == 1, within_s=30, what="the early proof")
+        assert [one.name for one in prover.finish().differences] == ["public.wide"]
+    server.drop_database(copy)
+
+
+def test_what_is_written_behind_an_early_proof_is_found(restored: tuple[Server, str, Manifest]):
+    server, name, manifest = restored
+    copy = server.fresh(name)
+    with prover_of(server, copy, manifest) as prover:
+        prover.loaded("public", "wide")
+        wait_for(lambda: prover.begun == 1, within_s=30, what="the early proof")
+        early = prover._begun["public", "wide"].result()
+        assert early.verdict is Verdict.EQUAL
+        server.psql("UPDATE wide SET t = overlay(t placing '!' from 5) WHERE n = 300", copy)
+        assert [one.name for one in prover.finish().differences] == ["public.wide"]
+    server.drop_database(copy)
+
+
+def test_an_early_proof_ends_with_its_block(restored: tuple[Server, str, Manifest]):
+    server, name, manifest = restored
+    copy = server.fresh(name)
+    with psycopg.connect(server.conninfo(copy)) as holder:
+        holder.execute("LOCK TABLE wide IN ACCESS EXCLUSIVE MODE")
+        with prover_of(server, copy, manifest) as prover:
+            prover.loaded("public", "wide")
+            wait_for(lambda: waiting_for_locks(server, copy) == 1, within_s=30, what="the early proof to wait")
+        wait_for(lambda: waiting_for_locks(server, copy) == 0, within_s=30, what="its session to end")
+    server.drop_database(copy)
+
+
+def waiting_for_locks(server: Server, dbname: str) -> int:
+    sql = f"SELECT count(*) FROM pg_stat_activity WHERE datname = '{dbname}' AND wait_event_type = 'Lock'"  # noqa: S608 -- ours
+    return int(server.psql(sql))

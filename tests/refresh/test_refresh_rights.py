@@ -1,0 +1,112 @@
+"""Dev's own things stay dev's: who owns, who may read, what later tables get."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+import pytest
+
+from couples import OWNER, Couple, properties
+
+if TYPE_CHECKING:
+    from conftest import Servers
+
+Coupling = Callable[..., Couple]
+ROLES = ("app role", "reader", "odd 'one'")
+#: Everything that somebody but the owner may do, as the catalogue has it.
+RIGHTS = """
+SELECT o, coalesce(nullif(a.grantee, 0)::regrole::text, 'PUBLIC') AS who, a.privilege_type, a.is_grantable FROM (
+    SELECT 'schema ' || nspname AS o, nspacl AS acl, nspowner AS owner FROM pg_namespace WHERE nspname !~ '^pg_|^info'
+    UNION ALL SELECT 'relation ' || c.oid::regclass, relacl, relowner FROM pg_class c
+               JOIN pg_namespace n ON n.oid = relnamespace WHERE nspname !~ '^pg_|^info'
+    UNION ALL SELECT 'column ' || attrelid::regclass || '.' || attname, attacl, relowner
+      FROM pg_attribute JOIN pg_class c ON c.oid = attrelid JOIN pg_namespace n ON n.oid = relnamespace
+     WHERE nspname !~ '^pg_|^info'
+    UNION ALL SELECT 'routine ' || p.oid::regprocedure, coalesce(proacl, acldefault('f', proowner)), proowner
+      FROM pg_proc p JOIN pg_namespace n ON n.oid = pronamespace WHERE nspname !~ '^pg_|^info'
+    UNION ALL SELECT 'type ' || t.oid::regtype, typacl, typowner
+      FROM pg_type t JOIN pg_namespace n ON n.oid = typnamespace WHERE nspname !~ '^pg_|^info'
+    UNION ALL SELECT concat('default ', defaclrole::regrole, defaclobjtype, defaclnamespace::regnamespace),
+           defaclacl, defaclrole FROM pg_default_acl) q(o, acl, owner), aclexplode(acl) a
+ WHERE a.grantee <> owner ORDER BY 1, 2, 3"""
+
+
+GRANTS = """
+SET ROLE "OWNER"; GRANT USAGE ON SCHEMA app TO reader, "app role";
+GRANT SELECT ON app.v, app."Odd table" TO reader;
+GRANT SELECT, INSERT, UPDATE, DELETE ON app.users TO "app role" WITH GRANT OPTION;
+GRANT SELECT (id, name) ON app.users TO reader; GRANT UPDATE (name) ON app.users TO "odd 'one'";
+GRANT USAGE ON SEQUENCE app.users_id_seq TO "app role"; REVOKE EXECUTE ON FUNCTION app.f(int) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION app.f(int) TO "app role"; GRANT EXECUTE ON PROCEDURE app.p() TO reader;
+REVOKE USAGE ON TYPE app.mood FROM PUBLIC; GRANT USAGE ON TYPE app.mood TO reader;
+ALTER DEFAULT PRIVILEGES IN SCHEMA app GRANT SELECT ON TABLES TO reader;
+ALTER DEFAULT PRIVILEGES REVOKE EXECUTE ON ROUTINES FROM PUBLIC;
+RESET ROLE; ALTER DEFAULT PRIVILEGES FOR ROLE "app role" GRANT INSERT ON TABLES TO "odd 'one'";
+REVOKE CREATE ON SCHEMA public FROM PUBLIC; GRANT ALL ON SCHEMA public TO "app role" """
+
+
+@pytest.fixture
+def roles(dev_servers: Servers) -> Iterator[None]:
+    """Roles that are dev's own, on each of its servers."""
+    for major in (15, 18):
+        for role in ROLES:
+            dev_servers[major].create_role(role)
+    yield
+    for major in (15, 18):
+        names = ", ".join(f'"{role}"' for role in ROLES)
+        dev_servers[major].psql(f"DROP OWNED BY {names}; DROP ROLE {names}")
+
+
+@pytest.mark.usefixtures("roles")
+@pytest.mark.parametrize("major", [15, 18])
+def test_case_10_the_application_goes_on_as_before(couple: Coupling, servers: Servers, major: int) -> None:
+    prod = servers[major]
+    name = prod.fresh()
+    prod.psql(
+        "CREATE SCHEMA app; CREATE TABLE app.users (id serial PRIMARY KEY, name text, secret text);"
+        "CREATE TABLE app.\"Odd table\" (n int); CREATE TYPE app.mood AS ENUM ('ok');"
+        "CREATE VIEW app.v AS SELECT 1 AS n;"
+        "CREATE FUNCTION app.f(int) RETURNS int LANGUAGE sql AS 'SELECT $1';"
+        "CREATE PROCEDURE app.p() LANGUAGE sql AS 'SELECT 1'; INSERT INTO app.users (name) VALUES ('x')",
+        name,
+    )
+    site = couple(name, majors=(major, major))
+    dev = site.dev
+    site.refresh()
+    dev.psql(
+        GRANTS.replace("OWNER", OWNER),
+        site.dev_db,
+    )
+    before = dev.psql(RIGHTS, site.dev_db)
+    assert before.count("\n") > 15
+    site.refresh()
+    assert dev.psql(RIGHTS, site.dev_db) == before
+    prod.psql(
+        "CREATE TABLE app.later (n int); CREATE FUNCTION app.g() RETURNS int LANGUAGE sql AS 'SELECT 1';"
+        "DROP FUNCTION app.f(int); ALTER TABLE app.users DROP COLUMN name CASCADE",
+        name,
+    )
+    site.refresh("--fresh")
+    # What is new in production gets what its owner's default privileges say.
+    assert dev.psql("SELECT count(*) FROM app.later", site.dev_db, user="reader") == "0"
+    assert dev.psql("SELECT has_function_privilege('reader', 'app.g()', 'EXECUTE')", site.dev_db) == "f"
+    assert dev.psql("SELECT has_column_privilege('reader', 'app.users', 'id', 'SELECT')", site.dev_db) == "t"
+    dev.psql(f'SET ROLE "{OWNER}"; CREATE TABLE app.made_here (n int)', site.dev_db)
+    assert dev.psql("SELECT count(*) FROM app.made_here", site.dev_db, user="reader") == "0"
+    assert site.clean() == []
+    site.drop()
+    prod.drop_database(name)
+
+
+@pytest.mark.usefixtures("roles")
+def test_an_owner_that_migrates(couple: Coupling, small: str) -> None:
+    site = couple(small)
+    site.retarget(weekly={"owner": "app role"})
+    site.refresh()
+    site.dev.psql("ALTER TABLE account ADD COLUMN more int; DROP SEQUENCE counter", site.dev_db, user="app role")
+    assert properties(site.dev, site.dev_db)["owner"] == OWNER
+    site.refresh()
+    owners = "SELECT DISTINCT tableowner FROM pg_tables WHERE schemaname = 'public'"
+    assert site.dev.psql(owners, site.dev_db) == "app role"
+    site.drop()

@@ -1,0 +1,198 @@
+"""A whole refresh: dev gets production's data and keeps everything that is its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import psycopg
+import pytest
+
+from couples import OWNER, PLAIN, Couple, contents, databases, named, not_owned_by, oid_of, properties, quoted, schema
+
+if TYPE_CHECKING:
+    from conftest import Coupling, Server, Servers
+
+SAME = [(major, major) for major in (15, 16, 17, 18)]
+
+
+def version(server: Server, dbname: str) -> int:
+    return int(server.psql("SELECT n FROM version", dbname))
+
+
+def dress(server: Server, dbname: str) -> None:
+    """Give a database everything that is carried over."""
+    name = named(dbname)
+    server.create_role("re ader")
+    server.psql(
+        f"""
+REVOKE ALL ON DATABASE {name} FROM PUBLIC;
+GRANT CONNECT ON DATABASE {name} TO {named(PLAIN)};
+GRANT CONNECT, TEMPORARY ON DATABASE {name} TO "re ader" WITH GRANT OPTION;
+ALTER DATABASE {name} SET search_path = shop, "$user", "Odd ""Schema"" ☀", public;
+ALTER DATABASE {name} SET work_mem = '7MB';
+ALTER DATABASE {name} SET app.motto = 'it''s 100% "odd", \\ and $daybreak$';
+ALTER DATABASE {name} SET statement_timeout = '2min';
+ALTER DATABASE {name} SET DateStyle = 'German, DMY';
+ALTER ROLE "re ader" IN DATABASE {name} SET search_path = '';
+ALTER ROLE "re ader" IN DATABASE {name} SET application_name = 'a=b';
+ALTER DATABASE {name} CONNECTION LIMIT 17;
+COMMENT ON DATABASE {name} IS 'dev''s own\u2028 $daybreak$; SELECT 1/0; comment %s';
+"""
+    )
+
+
+@pytest.mark.parametrize(("prod", "dev"), [*SAME, (15, 18)], ids=lambda major: f"pg{major}")
+def test_case_09_dev_has_productions_data_and_keeps_its_own(
+    prod: int, dev: int, couple: Coupling, rich: Callable[[int], str], servers: Servers
+):
+    site = couple(rich(prod), majors=(prod, dev))
+    dress(site.dev, site.dev_db)
+    before, oid = properties(site.dev, site.dev_db), oid_of(site.dev, site.dev_db)
+
+    said = site.refresh()
+
+    wanted = contents(site.prod, site.prod_db)
+    assert contents(site.dev, site.dev_db) == wanted
+    if prod == dev:  # other versions print some definitions otherwise
+        newest = servers[18].bin
+        assert schema(site.dev, site.dev_db, newest) == schema(site.prod, site.prod_db, newest)
+    assert not_owned_by(OWNER, site.dev, site.dev_db) == []
+    assert properties(site.dev, site.dev_db) == before
+    assert oid_of(site.dev, site.dev_db) != oid
+    proof = said["proof"]
+    assert proof["different"] == 0
+    assert proof["skipped"] == 0
+    assert proof["compared"] == proof["tables"] == proof["equal"] + proof["reordered"] >= 24
+    assert said["outage_ms"] > 0
+    assert said["target"] == "dev"
+    site.dev.psql("SELECT count(*) FROM pg_class", site.dev_db, user=PLAIN)
+    assert site.clean() == []
+    assert oid_of(site.dev, f"{site.dev_db}_previous") == oid
+
+
+def test_undo_brings_back_what_was_and_undo_again_what_had_come(site: Couple):
+    name = site.dev_db
+    dress(site.dev, name)
+    before, first = properties(site.dev, name), oid_of(site.dev, name)
+    site.dev.psql("CREATE TABLE mine AS SELECT 1", name)
+    site.refresh()
+    second = oid_of(site.dev, name)
+
+    site.json("undo")
+    assert oid_of(site.dev, name) == first
+    assert site.dev.psql("SELECT * FROM mine", name) == "1"
+    assert properties(site.dev, name) == before
+    site.json("undo")
+    assert oid_of(site.dev, name) == second
+    assert properties(site.dev, name) == before
+    assert not properties(site.dev, f"{name}_previous")["open"]
+    assert site.clean() == []
+
+
+def test_previous_is_closed_and_the_one_before_is_dropped(refreshed: Couple):
+    first = oid_of(refreshed.dev, refreshed.dev_db)
+    refreshed.prod.psql("UPDATE version SET n = 2", refreshed.prod_db)
+
+    said = refreshed.refresh("--fresh")
+
+    assert refreshed.beside() == [f"{refreshed.dev_db}_previous"] == [said["previous"]]
+    assert oid_of(refreshed.dev, said["previous"]) == first
+    with pytest.raises(psycopg.OperationalError, match="not currently accepting connections"):
+        psycopg.connect(refreshed.dev.conninfo(said["previous"]))
+    assert version(refreshed.dev, refreshed.dev_db) == 2
+    assert f"run={said['run']} " in properties(refreshed.dev, said["previous"])["comment"]
+
+
+def test_a_comment_that_was_not_there_is_not_there_afterwards(refreshed: Couple):
+    assert properties(refreshed.dev, refreshed.dev_db)["comment"] is None
+    refreshed.json("undo")
+    assert properties(refreshed.dev, refreshed.dev_db)["comment"] is None
+
+
+@pytest.mark.parametrize("acl", ["default", "nobody", "everybody"])
+def test_public_may_connect_afterwards_as_before(acl: str, site: Couple):
+    name = named(site.dev_db)
+    if acl != "default":
+        site.dev.psql(f"REVOKE ALL ON DATABASE {name} FROM PUBLIC")
+    if acl == "everybody":
+        site.dev.psql(f"GRANT CONNECT ON DATABASE {name} TO PUBLIC")
+    before = properties(site.dev, site.dev_db)
+
+    site.refresh()
+
+    assert properties(site.dev, site.dev_db) == before
+    if acl == "nobody":
+        with pytest.raises(psycopg.OperationalError, match="permission denied"):
+            psycopg.connect(site.dev.conninfo(site.dev_db, user=PLAIN))
+    else:
+        site.dev.psql("SELECT 1", site.dev_db, user=PLAIN)
+
+
+def test_what_changed_on_dev_while_the_restore_ran_is_carried_over_too(site: Couple):
+    site.fake_tool(
+        "vacuumdb",
+        f"{site.dev.bin}/psql -X -d {quoted(site.dev.conninfo('postgres'))}"
+        f""" -c 'COMMENT ON DATABASE {named(site.dev_db)} IS $$late$$'""",
+    )
+    site.refresh()
+    assert properties(site.dev, site.dev_db)["comment"] == "late"
+
+
+NAMES = [
+    'it\'s 100% "odd" \\ ümläut ☀ %I a=b',
+    "☀" * 21,  # 63 bytes
+    "$daybreak$; SELECT 1/0; --",
+]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_any_name_that_postgres_takes(name: str, couple: Coupling, small: str):
+    site = couple(small, dev_db=name, target={"url": None, "user": "postgres"})
+    site.retarget({"host": site.dev.host, "port": site.dev.port, "database": name})
+    site.refresh()
+    site.json("undo")
+    said = site.json("undo")
+    assert len(said["previous"].encode()) <= 63
+    assert oid_of(site.dev, said["previous"]) > 0
+    assert version(site.dev, name) == 1
+    assert [one for one in databases(site.dev, name[:5]) if one not in {name, said["previous"]}] == []
+    site.dev.drop_database(said["previous"])
+
+
+def test_two_targets_whose_names_begin_alike_never_take_each_others_previous(couple: Coupling, small: str):
+    one = couple(small, dev_db="y" * 62 + "1")
+    one.refresh()
+    other = couple(small, dev_db="y" * 62 + "2")
+    refused = other.refresh(expect=4)
+    assert "not one that Daybreak keeps for dev" in refused["message"]
+    one.json("undo")
+    one.dev.drop_database("y" * 54 + "_previous")
+
+
+OBJECTS = """
+SELECT lo_from_bytea(0, 'x') FROM generate_series(1, 12000) \\g /dev/null
+CREATE AGGREGATE none_at_all(*) (SFUNC = int8inc, STYPE = int8, INITCOND = '0');
+CREATE AGGREGATE in_order(float8 ORDER BY anyelement)
+    (SFUNC = ordered_set_transition, STYPE = internal, FINALFUNC = percentile_disc_final, FINALFUNC_EXTRA);
+CREATE PROCEDURE "p""p"(INOUT a int, VARIADIC b text[]) LANGUAGE sql AS 'SELECT 1';
+CREATE OPERATOR @@+ (FUNCTION = int4pl, LEFTARG = int, RIGHTARG = int);
+CREATE OPERATOR CLASS ints FOR TYPE int USING btree AS
+    OPERATOR 1 <, OPERATOR 3 =, OPERATOR 5 >, FUNCTION 1 btint4cmp(int, int);
+CREATE TYPE span AS RANGE (SUBTYPE = float8);
+CREATE COLLATION german FROM "C";
+CREATE TEXT SEARCH CONFIGURATION plain (COPY = simple);
+CREATE TABLE pair (a int, b int);
+CREATE STATISTICS together ON a, b FROM pair;
+"""
+
+
+def test_more_objects_than_one_transaction_can_lock_and_of_every_kind(couple: Coupling, servers: Servers):
+    prod = servers[18]
+    name = prod.fresh()
+    prod.psql(OBJECTS, name)
+    site = couple(name)
+    site.refresh()
+    assert not_owned_by(OWNER, site.dev, site.dev_db) == []
+    assert contents(site.dev, site.dev_db) == contents(prod, name)
+    prod.drop_database(name)
