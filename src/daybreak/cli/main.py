@@ -1,0 +1,114 @@
+"""`daybreak [--config FILE] [--json] VERB [NAME] [options]`.
+
+Everything slow is imported inside the verbs, so that `--help` answers at once.
+Errors  every `DaybreakError` ends with its own exit code, in words on stderr or as one JSON object on
+        stdout; anything else is a bug of ours: exit 70, the trace in a file.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from types import FrameType
+from typing import Final
+
+import click
+
+from daybreak.cli.output import Door, bug, fail
+from daybreak.cli.verbs import VERBS
+from daybreak.errors import Cancelled, DaybreakError, UsageError
+
+_SIGNALLED: Final = 128
+
+_EPILOG: Final = """\b
+Exit codes: 0 done · 2 usage · 3 configuration · 4 refused by a guard · 5 busy · 10 source · 11 dump ·
+12 archive · 13 disk · 14 not off-site · 15 refresh failed, target unchanged · 16 rolled back ·
+17 target needs a person · 18 proof failed · 19 refreshed, unfinished · 30 timed out · 70 a bug · 130 cancelled.
+"""
+
+
+@click.group(
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog=_EPILOG,
+)
+@click.option("--config", "config_file", metavar="FILE", help="The configuration file.", type=click.Path())
+@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout, and nothing else.")
+@click.version_option(package_name="daybreak", prog_name="daybreak", message="%(prog)s %(version)s")
+@click.pass_context
+def cli(context: click.Context, config_file: str | None, as_json: bool) -> None:  # noqa: FBT001 -- click's way
+    """Keep a production Postgres safe every night and its development database fresh every week."""
+    door = context.ensure_object(Door)
+    door.config = config_file or door.config
+    door.json = door.json or as_json
+
+
+for verb in VERBS:
+    cli.add_command(verb)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run one command line and exit with its code."""
+    sys.exit(run(sys.argv[1:] if arguments is None else arguments))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command line; return the exit code."""
+    door = Door(json="--json" in arguments)
+    received: list[int] = []
+    restore = _listen(door.cancel, received)
+    try:
+        answer = cli.main(args=list(arguments), prog_name="daybreak", standalone_mode=False, obj=door)
+        code = answer if isinstance(answer, int) else 0
+    except click.exceptions.Exit as ended:
+        code = ended.exit_code
+    except click.exceptions.NoArgsIsHelpError as asked:
+        if door.json:
+            code = fail(
+                door, UsageError("which verb?", hint=f"{asked.ctx.command_path if asked.ctx else 'daybreak'} --help")
+            )
+        else:
+            click.echo(asked.format_message())
+            code = 0
+    except click.UsageError as error:
+        code = fail(door, UsageError(error.format_message(), hint=_help(error)))
+    except (click.Abort, KeyboardInterrupt):
+        code = fail(door, Cancelled("stopped"))
+    except DaybreakError as error:
+        code = fail(door, error)
+    except SystemExit:  # click's answer to a reader that went away (EPIPE)
+        code = _SIGNALLED + signal.SIGPIPE
+    except Exception as error:  # noqa: BLE001 -- the one place where a bug becomes a sentence
+        code = bug(door, error)
+    finally:
+        restore()
+    return _SIGNALLED + received[0] if received and code == Cancelled.exit_code else code
+
+
+def _help(error: click.UsageError) -> str:
+    """The command that explains the verb that was meant."""
+    return f"{error.ctx.command_path if error.ctx else 'daybreak'} --help"
+
+
+def _listen(cancel: threading.Event, received: list[int]) -> Callable[[], None]:
+    """Let INT, TERM and HUP end a run in order; a second one ends the program at once."""
+
+    def stop(number: int, _frame: FrameType | None) -> None:
+        if received:
+            raise KeyboardInterrupt
+        received.append(number)
+        cancel.set()
+
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.signal(number, stop) for number in numbers}
+
+    def restore() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    return restore
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,31 @@
+"""What it means to do a run again. Pure."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from daybreak.jobs.drill import LOCAL
+from daybreak.model import Run
+from daybreak.runner.words import Act, Backup, Check, Drill, Prune, Ship
+
+
+def again(run: Run) -> Act | str:
+    """The same once more; where somebody has to decide anew, the page that asks."""
+    plan = run.plan
+    if run.kind == "backup":
+        return Backup(plan=plan)
+    if run.kind == "ship":
+        return Ship(plan=plan)
+    if run.kind == "drill":
+        result: Any = run.result
+        return Drill(plan=plan, source=str(result.get("source") or LOCAL))
+    if run.kind in {"check", "prune"}:
+        repository = plan.removesuffix(f"-{run.kind}")
+        return Check(repository=repository) if run.kind == "check" else Prune(repository=repository)
+    pages = {
+        "refresh": f"/dev/{plan}/refresh",
+        "undo": f"/dev/{plan}/undo",
+        "forget": f"/off-site/{plan.removesuffix('-forget')}/forget",
+        "fetch": f"/off-site/{plan.removesuffix('-fetch')}",
+    }
+    return pages.get(run.kind, "/archives")

@@ -1,0 +1,119 @@
+// What a page gains where scripts run: it goes on by itself, finds in the log while one types, copies commands.
+// Everything else works without.
+"use strict";
+
+(() => {
+  const told = document.getElementById("told");
+  const log = document.getElementById("log");
+  const search = document.getElementById("log-search");
+
+  function say(text) {
+    if (told && told.textContent !== text) told.textContent = text;
+  }
+
+  // The exact instant in the reader's own zone as well, where that is another one.
+  function localTimes(root) {
+    for (const one of root.querySelectorAll("time[datetime]")) {
+      const at = new Date(one.dateTime);
+      if (Number.isNaN(at.getTime()) || one.dataset.local) continue;
+      one.dataset.local = "yes";
+      one.title += ` · yours: ${at.toLocaleString(undefined, { dateStyle: "medium", timeStyle: "long" })}`;
+    }
+  }
+
+  // What is new takes the place of what was there; who stood on a link still stands on it.
+  function replace(live, html) {
+    const active = document.activeElement;
+    const href = active && live.contains(active) ? active.getAttribute("href") : null;
+    const open = window.getSelection && String(window.getSelection());
+    if (open) return; // somebody is marking text: not under his hands
+    live.innerHTML = html;
+    localTimes(live);
+    if (href) {
+      for (const one of live.querySelectorAll("a[href]")) {
+        if (one.getAttribute("href") === href) {
+          one.focus({ preventScroll: true });
+          break;
+        }
+      }
+    }
+  }
+
+  function find() {
+    if (!log || !search || log.hasAttribute("data-still")) return;
+    const wanted = search.value.trim().toLowerCase();
+    let found = 0;
+    for (const line of log.children) {
+      line.hidden = Boolean(wanted) && !line.textContent.toLowerCase().includes(wanted);
+      found += line.hidden ? 0 : 1;
+    }
+    const said = document.getElementById("log-told");
+    if (said && wanted) said.textContent = `${found} of the lines that are shown have it; the button looks through all of the log.`;
+  }
+
+  function follow(live) {
+    let source = new EventSource(live.dataset.events);
+    source.addEventListener("part", (event) => replace(live, event.data));
+    source.addEventListener("told", (event) => say(event.data));
+    source.addEventListener("log", (event) => {
+      if (!log || log.hasAttribute("data-still")) return;
+      const low = log.scrollHeight - log.scrollTop - log.clientHeight < 40;
+      for (const text of event.data.split("\n")) {
+        const line = document.createElement("li");
+        line.textContent = text;
+        log.append(line);
+      }
+      while (log.children.length > 2000) log.firstElementChild.remove();
+      find();
+      if (low) log.scrollTop = log.scrollHeight;
+    });
+    source.addEventListener("end", () => {
+      source.close();
+      source = null;
+      // The page of the end has other buttons; who is typing loads it himself.
+      if (document.activeElement instanceof HTMLInputElement) say("It has ended. Load the page again to see what can be done.");
+      else window.setTimeout(() => window.location.reload(), 600);
+    });
+    source.addEventListener("error", () => {
+      if (source && source.readyState === EventSource.CLOSED) say("This page does not go on by itself any more. Load it again.");
+    });
+  }
+
+  for (const live of document.querySelectorAll("[data-events]")) follow(live);
+  if (log && !log.hasAttribute("data-still")) log.scrollTop = log.scrollHeight;
+  if (search) search.addEventListener("input", find);
+  localTimes(document);
+
+  if (navigator.clipboard && window.isSecureContext) {
+    for (const code of document.querySelectorAll("code.command")) {
+      const button = document.createElement("button");
+      button.type = "button";
+      button.className = "quiet-button copy";
+      button.textContent = "Copy";
+      button.setAttribute("aria-label", `Copy ${code.textContent}`);
+      button.addEventListener("click", async () => {
+        await navigator.clipboard.writeText(code.textContent);
+        button.textContent = "Copied";
+        window.setTimeout(() => { button.textContent = "Copy"; }, 1500);
+      });
+      code.after(button);
+    }
+  }
+
+  // What scrolls sideways can be reached with the keyboard.
+  for (const table of document.querySelectorAll(".table")) {
+    if (table.scrollWidth > table.clientWidth) table.tabIndex = 0;
+  }
+
+  // A second press of the same button is nobody's wish.
+  document.addEventListener("submit", (event) => {
+    if (event.target.method === "post") {
+      for (const button of event.target.querySelectorAll("button[type=submit]")) {
+        window.setTimeout(() => { button.disabled = true; }, 0);
+      }
+    }
+  });
+  window.addEventListener("pageshow", () => {
+    for (const button of document.querySelectorAll("form[method=post] button[type=submit]")) button.disabled = false;
+  });
+})();

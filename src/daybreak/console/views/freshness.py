@@ -1,0 +1,174 @@
+"""How fresh a target is: what it holds, since when, and whether that was proven."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final, cast
+
+from daybreak.catalog.history import RunFilter
+from daybreak.catalog.records import Hold, Role
+from daybreak.console.views.words import TONES, RunLine, Tone, archive_in, line_of, plain
+from daybreak.console.world import Look
+from daybreak.jobs.status import status_of
+from daybreak.model import RefreshPlan, Run, RunState
+from daybreak.units import parse_instant
+
+HISTORY: Final = 10
+_SEEN: Final = 60
+#: Without a schedule dev may be so old before a person should look.
+_OLD: Final = timedelta(days=15)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refreshed:
+    """One refresh, pull or undo of a target."""
+
+    run: RunLine
+    archive: str
+    taken_at: datetime | None  # when the data was production's
+    outage_ms: float | None
+    failed_connects: int | None
+    proof: str  # in words, "" where there was none
+    proven: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Held:
+    """A hold that counts now."""
+
+    until: datetime | None
+    why: str
+    by: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Freshness:
+    """How a target stands."""
+
+    plan: str
+    target: str
+    backup: str
+    tone: Tone
+    sentence: str  # dev = production of Sunday 02:00, proven equal
+    taken_at: datetime | None
+    refreshed_at: datetime | None
+    age_s: float | None
+    proven: bool
+    run: str
+    held: Held | None
+    previous: str  # the run whose replaced database is kept for undo
+    previous_at: datetime | None
+    next_at: datetime | None
+    timezone: str
+    history: tuple[Refreshed, ...]
+
+
+def freshness_of(look: Look, plan: RefreshPlan) -> Freshness:
+    """How the target of a refresh stands."""
+    target = plan.target.name
+    ended = _ended(look, plan)
+    done = [one for one in ended if one.state is RunState.SUCCEEDED or _swapped(one)]
+    last = done[0] if done else None
+    holds = look.catalog.holds.get(target, at=look.at)
+    previous = next(iter(look.catalog.databases.open_creations(target, role=Role.PREVIOUS)), None)
+    told = _refreshed(look, last) if last is not None else None
+    status = status_of(look.catalog, (), [plan], look.at)[0]
+    taken = told.taken_at if told is not None else None
+    tried = next((one for one in ended if one.kind == "refresh" or one is last), None)
+    failed = tried is not None and tried.state in {RunState.FAILED, RunState.LOST}
+    return Freshness(
+        plan=plan.name,
+        target=target,
+        backup=plan.backup.name,
+        tone=_tone(look, plan, last, told, failed=failed),
+        sentence=_sentence(look, target, last, told),
+        taken_at=taken,
+        refreshed_at=last.ended_at if last else None,
+        age_s=(look.at - taken).total_seconds() if taken else None,
+        proven=told.proven if told else False,
+        run=last.id if last else "",
+        held=_held(holds),
+        previous=previous.run if previous else "",
+        previous_at=previous.created_at if previous else None,
+        next_at=status.next_at,
+        timezone=plan.schedule.timezone if plan.schedule else "",
+        history=tuple(_refreshed(look, one) for one in ended[:HISTORY]),
+    )
+
+
+def _ended(look: Look, plan: RefreshPlan) -> list[Run]:
+    """What replaced the target, or tried to, newest first."""
+    found = look.catalog.history.runs(RunFilter(plan=plan.name, kind="refresh"), limit=_SEEN)
+    for kind in ("pull", "undo"):
+        found += look.catalog.history.runs(RunFilter(plan=plan.target.name, kind=kind), limit=HISTORY)
+    told = [one for one in found if one.state is not RunState.SKIPPED and one.state.ended]
+    return sorted(told, key=lambda one: one.requested_at, reverse=True)
+
+
+def _swapped(run: Run) -> bool:
+    """Whether a run that failed has replaced the target all the same."""
+    return run.failure is not None and run.failure.code == "Unfinished"
+
+
+def _refreshed(look: Look, run: Run) -> Refreshed:
+    result = run.result
+    proof = result.get("proof")
+    said, proven = _proof(cast("Mapping[str, Any]", proof)) if isinstance(proof, dict) else ("", False)
+    outage, failed = result.get("outage_ms"), result.get("failed_connects")
+    return Refreshed(
+        run=line_of(look, run),
+        archive=archive_in(result),
+        taken_at=_taken(look, result),
+        outage_ms=float(outage) if isinstance(outage, int | float) else None,
+        failed_connects=failed if isinstance(failed, int) else None,
+        proof=said,
+        proven=proven,
+    )
+
+
+def _proof(summary: Mapping[str, Any]) -> tuple[str, bool]:
+    """A proof in words, and whether it passed."""
+    compared, different = summary.get("compared", 0), summary.get("different", 0)
+    if different:
+        return f"{different} of {compared} tables differ", False
+    return f"{compared} tables equal", bool(compared)
+
+
+def _taken(look: Look, result: Mapping[str, object]) -> datetime | None:
+    archive = result.get("archive")
+    if isinstance(archive, dict):
+        try:
+            return parse_instant(str(cast("dict[str, object]", archive).get("taken_at", "")))
+        except ValueError:
+            pass
+    record = look.catalog.archives.get(archive_in(result)) if archive_in(result) else None
+    return record.archive.taken_at if record else None
+
+
+def _tone(look: Look, plan: RefreshPlan, last: Run | None, told: Refreshed | None, *, failed: bool) -> Tone:
+    if last is None:
+        return Tone.WARN if failed else Tone.NONE
+    if failed or last.kind == "undo" or (told is not None and not told.proven):
+        return Tone.WARN
+    if plan.schedule is None and last.ended_at is not None and look.at - last.ended_at > _OLD:
+        return Tone.WARN
+    return TONES[last.state]
+
+
+def _sentence(look: Look, target: str, last: Run | None, told: Refreshed | None) -> str:
+    if last is None or told is None:
+        return f"{target} was never refreshed by Daybreak"
+    if last.kind == "undo":
+        return f"{target} is as it was before its last refresh: that was undone"
+    if told.taken_at is None:
+        return f"{target} was replaced, by an archive of which nobody knows when it was taken"
+    when = f"{told.taken_at.astimezone(look.zone):%A %d %B %H:%M %Z}"
+    proven = ", proven equal" if told.proven else ", not proven"
+    return f"{target} = production of {when}{proven}"
+
+
+def _held(hold: Hold | None) -> Held | None:
+    return None if hold is None else Held(until=hold.until, why=plain(hold.why), by=plain(hold.by), at=hold.at)
