@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Self
 
@@ -55,6 +56,10 @@ class Catalog:
     def empty(cls, folder: Path) -> Self:
         """A catalog without anything in it, in memory: for whoever has to go on without the real one."""
         return cls(empty_store(folder), folder)
+
+    def still(self) -> AbstractContextManager[None]:
+        """Inside the block this thread reads the catalog as it is at one instant, whoever writes meanwhile."""
+        return self._store.still()
 
     def is_current(self) -> bool:
         """Whether the file still has the schema that this Daybreak knows. Raise ConfigError."""

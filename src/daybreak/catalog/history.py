@@ -192,8 +192,16 @@ class History:
         with self._store.read() as connection:
             return [Shipment(**row) for row in connection.execute(query).mappings()]
 
-    def stored(self, *, plan: str = "", repository: str = "", forgotten: bool = False) -> list[Stored]:
-        """Every snapshot of a plan or in a repository, newest first; the forgotten ones only when asked for."""
+    def stored(
+        self,
+        *,
+        plan: str = "",
+        repository: str = "",
+        archives: Collection[str] | None = None,
+        since: datetime | None = None,
+        forgotten: bool = False,
+    ) -> list[Stored]:
+        """Snapshots in few words, newest first; the forgotten ones only when asked for."""
         columns = (
             snapshots.c.repository,
             snapshots.c.id,
@@ -207,6 +215,10 @@ class History:
             query = query.where(snapshots.c.plan == plan)
         if repository:
             query = query.where(snapshots.c.repository == repository)
+        if archives is not None:
+            query = query.where(snapshots.c.archive.in_(archives))
+        if since is not None:
+            query = query.where(snapshots.c.taken_at >= since)
         if not forgotten:
             query = query.where(snapshots.c.forgotten_at.is_(None))
         with self._store.read() as connection:
@@ -215,18 +227,19 @@ class History:
                 for where, id_, its, archive, taken_at, gone in connection.execute(query)
             ]
 
-    def snapshot_count(self, repository: str) -> int:
-        """How many snapshots a repository has."""
+    def snapshot_count(self, repository: str, *, forgotten: bool = False) -> int:
+        """How many snapshots a repository has; with `forgotten`, how many it ever had."""
         query = select(func.count()).select_from(snapshots).where(snapshots.c.repository == repository)
+        query = query if forgotten else query.where(snapshots.c.forgotten_at.is_(None))
         with self._store.read() as connection:
-            return connection.execute(query.where(snapshots.c.forgotten_at.is_(None))).scalar_one()
+            return connection.execute(query).scalar_one()
 
-    def shipments(self, repository: str, ids: Collection[str]) -> list[Shipment]:
-        """Some snapshots of a repository, newest first."""
-        query = select(snapshots).where(snapshots.c.repository == repository, snapshots.c.id.in_(ids))
+    def shipments(self, repository: str, *, limit: int, offset: int) -> list[Shipment]:
+        """A page of the snapshots of a repository, the forgotten ones too, newest first."""
+        query = select(snapshots).where(snapshots.c.repository == repository)
+        query = query.order_by(snapshots.c.taken_at.desc(), snapshots.c.id).limit(limit).offset(offset)
         with self._store.read() as connection:
-            found = connection.execute(query.order_by(snapshots.c.taken_at.desc(), snapshots.c.id)).mappings()
-            return [Shipment(**row) for row in found]
+            return [Shipment(**row) for row in connection.execute(query).mappings()]
 
     def proven(self, plan: str) -> set[str]:
         """The archives of a plan that count as proven."""

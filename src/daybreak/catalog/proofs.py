@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Final
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.dialects.sqlite import insert as upsert
 
 from daybreak.catalog.records import ProofRecord
 from daybreak.catalog.schema import proofs
 from daybreak.catalog.store import Store
 from daybreak.secret import mask
-
-#: Proofs that are looked through for the newest archive that has one.
-_ENOUGH: Final = 1000
 
 
 class Proofs:
@@ -35,11 +31,13 @@ class Proofs:
 
     def newest_passed(self, plan: str) -> ProofRecord | None:
         """The proof of the archive that was taken last, of those whose last proof passed."""
-        last: dict[str, ProofRecord] = {}
-        for one in self.list(plan, limit=_ENOUGH):
-            last.setdefault(one.archive, one)
-        passed = [(one.taken_at, one) for one in last.values() if one.passed and one.taken_at is not None]
-        return max(passed, key=lambda one: one[0])[1] if passed else None
+        back = func.row_number().over(partition_by=proofs.c.archive, order_by=proofs.c.at.desc()).label("back")
+        last = select(proofs, back).where(proofs.c.plan == plan).subquery()
+        query = select(*(last.c[one.name] for one in proofs.c))
+        query = query.where(last.c.back == 1, last.c.passed, last.c.taken_at.is_not(None))
+        with self._store.read() as connection:
+            row = connection.execute(query.order_by(last.c.taken_at.desc(), last.c.at.desc()).limit(1)).mappings()
+            return next((ProofRecord(**one) for one in row), None)
 
     def list(self, plan: str, *, limit: int | None = None) -> list[ProofRecord]:
         """Proofs of a plan's archives, newest first."""

@@ -29,7 +29,7 @@ from sqlalchemy import (
 from sqlalchemy.types import TypeDecorator
 
 #: The newest migration. Revisions are four digits and only grow, so a bigger one is a newer Daybreak's.
-HEAD: Final = "0006"
+HEAD: Final = "0007"
 
 metadata: Final = MetaData(
     naming_convention={
@@ -137,7 +137,9 @@ archives: Final = Table(
     Column("proof", JSON(none_as_null=True)),
     Column("table_rows", JSON, nullable=False),
     CheckConstraint("state IN ('published', 'quarantined', 'replaced', 'rejected')", name="state"),
+    Index(None, "taken_at"),
     Index(None, "plan", "taken_at"),
+    Index(None, "plan", "state", "taken_at"),
 )
 
 databases: Final = Table(
@@ -250,7 +252,10 @@ snapshots: Final = Table(
     Column("size_bytes", Integer, nullable=False),
     Column("added_bytes", Integer, nullable=False),
     Column("forgotten_at", Instant),
+    Index(None, "taken_at"),
     Index(None, "plan", "taken_at"),
+    Index(None, "plan", "archive"),
+    Index(None, "repository", "taken_at"),
 )
 
 schedules: Final = Table(

@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import sqlite3
+import threading
 from collections.abc import Generator
 from pathlib import Path
 from typing import Final
@@ -39,12 +40,32 @@ class Store:
         self._engine = engine
         self._folder = folder
         self._busy_s = busy_s
+        self._held = threading.local()  # the connection of this thread's `still`
 
     @contextlib.contextmanager
     def read(self) -> Generator[Connection]:
         """A consistent view for the time of the block."""
-        with translated(self._folder, busy_s=self._busy_s), self._engine.connect() as connection:
-            yield connection
+        held: Connection | None = getattr(self._held, "connection", None)
+        with translated(self._folder, busy_s=self._busy_s):
+            if held is not None:
+                yield held
+                return
+            with self._engine.connect() as connection:
+                yield connection
+
+    @contextlib.contextmanager
+    def still(self) -> Generator[None]:
+        """Everything that this thread reads in the block is of one instant, and of one transaction.
+
+        For whoever asks much at once: to begin and end a transaction takes longer than most of what is asked in it.
+        """
+        with self.read() as connection:
+            before: Connection | None = getattr(self._held, "connection", None)
+            self._held.connection = connection
+            try:
+                yield
+            finally:
+                self._held.connection = before
 
     @contextlib.contextmanager
     def write(self) -> Generator[Connection]:

@@ -129,7 +129,8 @@ class World:
 
     def _shown(self, look: Look, view: Callable[[Look], _T], person: Person | None) -> tuple[Look, _T]:
         try:
-            return look, view(look)
+            with look.catalog.still():
+                return look, view(look)
         except ConfigError as error:
             if not look.known:
                 raise

@@ -74,7 +74,7 @@ def archive_page(look: Look, id: str) -> ArchivePage | None:  # noqa: A002 -- th
     tables = _tables(record, before, manifest)
     proof = {name: value for name, value in (record.proof or {}).items() if name != "details"}
     return ArchivePage(
-        archive=archive_line(look, record, before, kept_off_site(look, {its.plan})),
+        archive=archive_line(look, record, before, kept_off_site(look, [its.id])),
         sha256=its.sha256,
         dump_s=record.dump_s,
         before=before_id,

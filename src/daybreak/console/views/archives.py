@@ -90,7 +90,7 @@ def archive_list(look: Look, plan: str, page: int) -> ArchiveList:
     pages = max(1, -(-total // PER_PAGE))
     page = min(max(1, page), pages)
     records = look.catalog.archives.pick(history.archive_page(plan, limit=PER_PAGE + 1, offset=(page - 1) * PER_PAGE))
-    kept = kept_off_site(look, {one.archive.plan for one in records})
+    kept = kept_off_site(look, [one.archive.id for one in records])
     before: dict[str, ArchiveRecord] = {}
     lines: list[ArchiveLine] = []
     for record in reversed(records):

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final, cast
 
+from daybreak import schedule
 from daybreak.catalog.history import RunFilter
 from daybreak.catalog.records import Hold, Role
 from daybreak.console.views.words import TONES, RunLine, Tone, archive_in, line_of, plain
 from daybreak.console.world import Look
-from daybreak.jobs.status import status_of
 from daybreak.model import RefreshPlan, Run, RunState
 from daybreak.units import parse_instant
 
@@ -75,7 +75,6 @@ def freshness_of(look: Look, plan: RefreshPlan) -> Freshness:
     holds = look.catalog.holds.get(target, at=look.at)
     previous = next(iter(look.catalog.databases.open_creations(target, role=Role.PREVIOUS)), None)
     told = _refreshed(look, last) if last is not None else None
-    status = status_of(look.catalog, (), [plan], look.at)[0]
     taken = told.taken_at if told is not None else None
     tried = next((one for one in ended if one.kind == "refresh" or one is last), None)
     failed = tried is not None and tried.state in {RunState.FAILED, RunState.LOST}
@@ -93,7 +92,7 @@ def freshness_of(look: Look, plan: RefreshPlan) -> Freshness:
         held=_held(holds),
         previous=previous.run if previous else "",
         previous_at=previous.created_at if previous else None,
-        next_at=status.next_at,
+        next_at=schedule.next_after(plan.schedule, look.at) if plan.schedule else None,
         timezone=plan.schedule.timezone if plan.schedule else "",
         history=tuple(_refreshed(look, one) for one in ended[:HISTORY]),
     )

@@ -41,30 +41,31 @@ class _Item:
         return self.one.taken_at
 
 
-def kept_off_site(look: Look, plans: Collection[str]) -> dict[str, list[Kept]]:
-    """By archive: every copy of some plans that is known, with what speaks for it."""
+def kept_off_site(look: Look, archives: Collection[str]) -> dict[str, list[Kept]]:
+    """By archive: every copy of some archives that is known, with what speaks for it."""
+    copies: dict[tuple[str, str], list[Stored]] = defaultdict(list)
+    for one in look.catalog.history.stored(archives=archives):
+        copies[one.plan, one.repository].append(one)
     found: dict[str, list[Kept]] = defaultdict(list)
-    for plan in sorted(plans):
-        by_repository: dict[str, list[Stored]] = defaultdict(list)
-        for one in look.catalog.history.stored(plan=plan):
-            by_repository[one.repository].append(one)
-        for name, stored in sorted(by_repository.items()):
-            reasons = reasons_for(look, plan, name, stored)
-            for one in stored:
-                found[one.archive].append(Kept(repository=name, snapshot=one.id, why=reasons[one.id]))
+    for (plan, repository), stored in sorted(copies.items()):
+        reasons = reasons_for(look, plan, repository, [one.id for one in stored])
+        for one in stored:
+            found[one.archive].append(Kept(repository=repository, snapshot=one.id, why=reasons[one.id]))
     return found
 
 
-def reasons_for(look: Look, plan: str, repository: str, stored: Collection[Stored]) -> dict[str, tuple[str, ...]]:
-    """What speaks for each snapshot of one plan in one repository; () where the rules let it go."""
+def reasons_for(look: Look, plan: str, repository: str, ids: Collection[str]) -> dict[str, tuple[str, ...]]:
+    """What speaks for some snapshots of one plan in one repository; () where the rules let one go."""
     known = look.settings.repositories.get(repository)
     if known is None:
-        return {one.id: ("the repository is not in the configuration any more",) for one in stored}
+        return dict.fromkeys(ids, ("the repository is not in the configuration any more",))
     if known.keep is None:
-        return {one.id: ("for ever, it has no rules",) for one in stored}
+        return dict.fromkeys(ids, ("for ever, it has no rules",))
+    every = look.catalog.history.stored(plan=plan, repository=repository)  # a rule looks at all of them
     proven, damaged = look.catalog.history.proven(plan), last_damage(look.catalog, repository).snapshots
-    items = [_Item(one=one, checked=one.id not in damaged, proven=one.archive in proven) for one in stored]
-    return {one.item.id: one.reasons for one in decide(items, known.keep, _zone(look, plan))}
+    items = [_Item(one=one, checked=one.id not in damaged, proven=one.archive in proven) for one in every]
+    reasons = {one.item.id: one.reasons for one in decide(items, known.keep, _zone(look, plan))}
+    return {one: reasons[one] for one in ids}
 
 
 def rules_of(repository: Repository) -> str:

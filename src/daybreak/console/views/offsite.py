@@ -126,15 +126,16 @@ def repository_page(look: Look, name: str, page: int) -> RepositoryPage | None:
     repository = look.settings.repositories.get(name)
     if repository is None:
         return None
-    every = look.catalog.history.stored(repository=name, forgotten=True)
-    present = [one for one in every if one.forgotten_at is None]
+    history = look.catalog.history
+    total = history.snapshot_count(name, forgotten=True)
+    pages = max(1, -(-total // PER_PAGE))
+    page = min(max(1, page), pages)
+    shown = history.shipments(name, limit=PER_PAGE, offset=(page - 1) * PER_PAGE)
+    present = [one for one in shown if one.forgotten_at is None]
     why: dict[str, tuple[str, ...]] = {}
     for plan in {one.plan for one in present}:
-        why |= reasons_for(look, plan, name, [one for one in present if one.plan == plan])
-    pages = max(1, -(-len(every) // PER_PAGE))
-    page = min(max(1, page), pages)
-    ids = [one.id for one in every[(page - 1) * PER_PAGE : page * PER_PAGE]]
-    shown = look.catalog.history.shipments(name, ids)
+        why |= reasons_for(look, plan, name, [one.id for one in present if one.plan == plan])
+    year = history.stored(repository=name, since=look.at - _YEAR, forgotten=True)
     runs = [
         run
         for kind in (*Upkeep, "forget")
@@ -145,12 +146,10 @@ def repository_page(look: Look, name: str, page: int) -> RepositoryPage | None:
         card=_card(look, repository),
         page=page,
         pages=pages,
-        total=len(every),
+        total=total,
         snapshots=tuple(_line(one, why) for one in shown),
         timeline=tuple(
-            Mark(taken_at=one.taken_at, plan=one.plan, kept=one.forgotten_at is None)
-            for one in reversed(every)
-            if look.at - one.taken_at <= _YEAR
+            Mark(taken_at=one.taken_at, plan=one.plan, kept=one.forgotten_at is None) for one in reversed(year)
         ),
         upkeep=tuple(line_of(look, one) for one in runs[:_RUNS]),
     )

@@ -175,8 +175,8 @@ def _usual(look: Look, record: ArchiveRecord | None) -> int | None:
     """The median size of those before."""
     if record is None:
         return None
-    before = look.catalog.archives.recent_published(record.archive.plan, limit=_USUAL)
-    sizes = [one.archive.size_bytes for one in before if one.archive.id != record.archive.id]
+    before = look.catalog.archives.sizes(record.archive.plan, limit=_USUAL)
+    sizes = [size for id_, _, size in before if id_ != record.archive.id]
     return round(median(sizes)) if sizes else None
 
 

@@ -1,0 +1,186 @@
+"""How long the console's pages take with years of history; writes docs/console-speed.md.
+
+Every page is asked for by HTTP of a console in a process of its own, more than a second apart, so that none is one that
+was made a moment ago for somebody else. The processor's time is the console's own, in its kernel's ticks of 10 ms, so it
+is told as the mean; the time until the answer is told as the median and the longest.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import re
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+import httpx
+import uvicorn
+from console_view_samples import person_of, sample_app, sample_settings, sample_world, write_years
+
+from daybreak.catalog import Catalog
+from daybreak.console.people import Role
+
+DOCUMENT: Final = Path(__file__).parents[1] / "docs/console-speed.md"
+HEAD: Final = "# How fast the console is\n\nWritten by `just pages` and `just gathering`, each its own part.\n"
+#: More than what is kept for others is kept for.
+_APART_S: Final = 1.05
+_GOAL_MS: Final = 50
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timed:
+    """One page."""
+
+    path: str
+    answers_ms: tuple[float, ...]
+    processor_ms: float  # the mean
+    size_bytes: int
+
+
+def main() -> None:
+    """Measure, and write the part of the document."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--nights", type=int, default=1420)
+    parser.add_argument("--serve", nargs=2, metavar=("FOLDER", "PORT"), help="be the console that is measured")
+    parser.add_argument("--tell", action="store_true", help="print only, write nothing")
+    said = parser.parse_args()
+    if said.serve:
+        _serve(Path(said.serve[0]), int(said.serve[1]))
+        return
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        with Catalog.open(folder) as catalog:
+            years = write_years(catalog, nights=said.nights)
+        with _console(folder) as (base, process):
+            paths = _paths(years.archives[-1]["id"])
+            timed = measure(base, process, paths, rounds=said.rounds)
+    text = _table(timed, runs=len(years.runs), snapshots=len(years.snapshots), rounds=said.rounds)
+    print(text)
+    if not said.tell:
+        write_part("Pages with years of history", text)
+
+
+def _paths(archive: str) -> list[str]:
+    """Every page that looks."""
+    return [
+        "/",
+        "/runs",
+        "/runs?page=100",
+        f"/runs/{archive}",
+        "/archives",
+        f"/archives/{archive}",
+        "/off-site",
+        "/off-site/r2",
+        "/off-site/attic",
+        "/dev",
+        "/schedule",
+        "/doctor",
+        "/settings",
+        "/api",
+    ]
+
+
+def measure(base: str, process: int, paths: Sequence[str], *, rounds: int) -> list[Timed]:
+    """Ask for each page so many times, after one time that does not count."""
+    found: list[Timed] = []
+    with httpx.Client(base_url=base, timeout=60) as client:
+        for path in paths:
+            size = len(client.get(path).raise_for_status().content)
+            time.sleep(_APART_S)
+            answers: list[float] = []
+            spent = 0.0
+            for _ in range(rounds):
+                before, began = processor_s(process), time.perf_counter()
+                client.get(path).raise_for_status()
+                answers.append((time.perf_counter() - began) * 1000)
+                spent += processor_s(process) - before
+                time.sleep(_APART_S)
+            one = Timed(path=path, answers_ms=tuple(answers), processor_ms=spent * 1000 / rounds, size_bytes=size)
+            found.append(one)
+    return found
+
+
+def processor_s(process: int) -> float:
+    """What a process has had of the processors so far."""
+    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def write_part(title: str, text: str) -> None:
+    """Put a part into the document, in the place of the one that has its title."""
+    known = DOCUMENT.read_text() if DOCUMENT.exists() else HEAD
+    part = f"## {title}\n\n{text.strip()}\n"
+    parts = [one for one in re.split(r"(?m)^(?=## )", known) if not one.startswith(f"## {title}\n")]
+    DOCUMENT.write_text("\n".join(one.strip() + "\n" for one in [*parts, part]))
+
+
+def machine() -> str:
+    """When and on what, for whoever compares."""
+    model = re.search(r"(?m)^model name\s*: (.*)$", Path("/proc/cpuinfo").read_text())
+    name = model[1] if model else platform.machine()
+    return f"{datetime.now(UTC):%Y-%m-%d}, {os.cpu_count()} processors ({name}), Python {platform.python_version()}"
+
+
+def free_port() -> int:
+    """A port that nobody has just now."""
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return int(one.getsockname()[1])
+
+
+def _table(timed: Sequence[Timed], *, runs: int, snapshots: int, rounds: int) -> str:
+    worst = max(statistics.median(one.answers_ms) for one in timed)
+    verdict = "every median is below" if worst < _GOAL_MS else f"the worst median is {worst:.0f} ms, above"
+    lines = [
+        f"{machine()}; other work may have run beside it. {runs:,} runs, {snapshots:,} snapshots; each page {rounds} times, none",
+        f"of them reused. The goal is {_GOAL_MS} ms: {verdict} it.",
+        "",
+        "| page | median ms | longest ms | processor, mean ms | size kB |",
+        "|---|---|---|---|---|",
+    ]
+    for one in timed:
+        median, longest = statistics.median(one.answers_ms), max(one.answers_ms)
+        path = re.sub(r"\d{8}-\d{6}-\w{4}", "ID", one.path)
+        lines.append(
+            f"| `{path}` | {median:.0f} | {longest:.0f} | {one.processor_ms:.0f} | {one.size_bytes / 1000:.0f} |"
+        )
+    return "\n".join(lines)
+
+
+@contextmanager
+def _console(folder: Path) -> Iterator[tuple[str, int]]:
+    port = free_port()
+    process = subprocess.Popen([sys.executable, __file__, "--serve", str(folder), str(port)])
+    base = f"http://127.0.0.1:{port}"
+    try:
+        for _ in range(300):
+            try:
+                httpx.get(f"{base}/static/daybreak.css")
+                break
+            except httpx.HTTPError:
+                time.sleep(0.1)
+        yield base, process.pid
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def _serve(folder: Path, port: int) -> None:
+    world = sample_world(folder, settings=sample_settings(folder))
+    uvicorn.run(sample_app(world, person_of(Role.ADMIN)), host="127.0.0.1", port=port, log_level="error")
+
+
+if __name__ == "__main__":
+    main()
