@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import multiprocessing
 import os
 import re
@@ -12,6 +13,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+import segno
 from console_people_samples import HOST, NOON, PASSWORD, House, house
 from pyotp.totp import TOTP
 
@@ -351,6 +353,41 @@ def with_factor(house: House, name: str = "ada"):
     codes = re.findall(r"<code>([a-z2-7-]{19})</code>", answer.text)
     assert len(codes) == 10
     return browser, totp, codes
+
+
+def modules(svg: str) -> list[list[bool]]:
+    """The dark and light squares of a QR code, read from the strokes of its picture."""
+    side = int(re.findall(r'd="M0 0h(\d+)', svg)[0])
+    dark = [[False] * side for _ in range(side)]
+    column, row = 0, 0.0
+    for step, first, second in re.findall(
+        r"([Mmh])(-?[\d.]+)(?: (-?[\d.]+))?", svg.rpartition(' d="')[2].partition('"')[0]
+    ):
+        if step == "h":
+            dark[int(row)][column : column + int(first)] = [True] * int(first)
+            column += int(first)
+        else:
+            column, row = (int(first), float(second)) if step == "M" else (column + int(first), row + float(second))
+    return dark
+
+
+def test_the_picture_of_a_new_secret_is_that_of_its_address_and_needs_no_script_or_style(house: House) -> None:
+    browser = house.signed_in("ada", Role.ADMIN)
+    browser.step_up()
+    browser.post("/account/factor")
+    page = browser.get("/account/factor")
+    shown = re.search(r'<div class="qr"[^>]*>(<svg .*?</svg>)</div>', page.text, re.DOTALL)
+    address = re.search(r'href="(otpauth://[^"]+)"', page.text)
+    secret = re.search(r"<code>([A-Z2-7 ]+)</code>", page.text)
+    assert shown
+    assert address
+    assert secret
+    assert f"secret={secret[1].replace(' ', '')}&" in html.unescape(address[1])
+    expected = segno.make(html.unescape(address[1]), error="m", micro=False).matrix_iter(border=4)
+    assert modules(shown[1]) == [[bool(one) for one in row] for row in expected]
+    assert "style" not in shown[1]
+    assert "<script" not in shown[1]
+    assert "style-src 'self';" in page.headers["content-security-policy"]
 
 
 def test_with_a_second_factor_the_password_alone_is_not_enough(house: House) -> None:

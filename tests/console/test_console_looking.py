@@ -7,15 +7,25 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from console_view_samples import AT, begin_run, person_of, sample_settings, sample_world, write_years
+from sqlalchemy import event
 
 from daybreak.catalog import Catalog
 from daybreak.catalog.history import RunFilter
 from daybreak.console.people import Role
+from daybreak.console.views.archives import archive_list
+from daybreak.console.views.dev import dev
+from daybreak.console.views.doctor import doctor
+from daybreak.console.views.offsite import off_site, repository_page
+from daybreak.console.views.overview import overview
+from daybreak.console.views.runs import read_asked, run_list
+from daybreak.console.views.schedule import week
 from daybreak.console.world import Look, in_words
 from daybreak.errors import ConfigError
 from daybreak.model import RunState, SlotState
@@ -193,3 +203,64 @@ def test_many_who_look_cost_no_more_than_one(tmp_path: Path) -> None:
 def test_a_fault_says_what_to_do() -> None:
     told = in_words(ConfigError("the file has 2 faults", hint="mend them", problems=["a.b: unknown", "c: missing"]))
     assert told == "the file has 2 faults; a.b: unknown; c: missing (mend them)"
+
+
+def test_a_page_is_of_one_instant_and_the_next_one_of_the_next(tmp_path: Path) -> None:
+    world = sample_world(tmp_path, settings=sample_settings(tmp_path))
+    with Catalog.open(tmp_path) as writer:
+
+        def view(look: Look) -> tuple[int, int]:
+            before = len(look.catalog.runs.list())
+            begin_run(writer, tmp_path, AT + timedelta(minutes=before))
+            return before, len(look.catalog.runs.list())
+
+        assert world.show(view)[1] == (0, 0)
+        assert world.show(view)[1] == (1, 1)
+        assert len(world.look().catalog.runs.list()) == 2
+
+
+def test_an_instant_ends_with_its_block_also_where_that_fails(tmp_path: Path) -> None:
+    with Catalog.open(tmp_path) as writer, Catalog.look(tmp_path) as catalog:
+        with pytest.raises(ConfigError, match="it is read-only"), catalog.still():
+            catalog.runs.set_state(begin_run(writer, tmp_path, AT), RunState.FAILED, at=AT)
+        assert len(catalog.runs.list()) == 1
+
+
+_WHERE_YEARS_ARE = ("runs", "archives", "snapshots", "slots", "steps")
+_VIEWS: dict[str, Callable[[Look], object]] = {
+    "overview": overview,
+    "archives": lambda look: archive_list(look, "", 1),
+    "archives of a plan": lambda look: archive_list(look, "nightly", 1),
+    "off-site": off_site,
+    "repository": lambda look: repository_page(look, "r2", 1),
+    "dev": dev,
+    "schedule": week,
+    "doctor": lambda look: doctor(look, {}),
+    "runs": lambda look: run_list(look, read_asked({})),
+}
+
+
+@pytest.mark.parametrize("name", _VIEWS)
+def test_no_page_reads_all_rows_of_years(tmp_path: Path, name: str) -> None:
+    """What SQLite says it would do: a table where years are is only read by an index."""
+    with Catalog.open(tmp_path) as catalog:
+        write_years(catalog, nights=3, tables=3)
+    world, asked = sample_world(tmp_path, settings=sample_settings(tmp_path)), list[tuple[str, Any]]()
+    look = world.look(person_of(Role.OPERATOR))
+    engine = look.catalog._store._engine
+
+    def note(_connection: object, _cursor: object, statement: str, values: Any, *_: object) -> None:
+        asked.append((statement, values))
+
+    event.listen(engine, "after_cursor_execute", note)
+    _VIEWS[name](look)
+    event.remove(engine, "after_cursor_execute", note)
+    queries = [(statement, values) for statement, values in asked if statement.startswith("SELECT")]
+    assert len(queries) > 3
+    with sqlite3.connect(tmp_path / "catalog.sqlite3") as raw:
+        for statement, values in queries:
+            plan = raw.execute(f"EXPLAIN QUERY PLAN {statement}", [str(one) for one in values]).fetchall()
+            for *_, step in plan:
+                whole = [table for table in _WHERE_YEARS_ARE if step == f"SCAN {table}"]
+                assert not whole, (name, step, statement)
+    raw.close()

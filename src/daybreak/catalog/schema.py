@@ -79,6 +79,7 @@ runs: Final = Table(
     ),
     Index(None, "plan", "requested_at"),
     Index(None, "kind", "requested_at"),
+    Index(None, "kind", "plan", "requested_at"),
 )
 
 steps: Final = Table(
@@ -238,6 +239,7 @@ proofs: Final = Table(
     Column("restore_s", Float),
     Column("proof_s", Float),
     Index(None, "plan", "at"),
+    Index(None, "archive", "at"),
 )
 
 snapshots: Final = Table(
@@ -287,4 +289,5 @@ slots: Final = Table(
     CheckConstraint("state IN ('due', 'claimed', 'missed', 'skipped')", name="state"),
     CheckConstraint("(state = 'claimed') = (run IS NOT NULL)", name="run"),
     Index(None, "kind", "plan", "due_at"),
+    Index(None, "due_at"),
 )

@@ -15,7 +15,7 @@ from litestar import Response, get, post
 from litestar.params import FromQuery
 from litestar.types import ControllerRouterHandler
 
-from daybreak.console import cookies
+from daybreak.console import charts, cookies
 from daybreak.console.accounts import VERBS, Accounts, By, User
 from daybreak.console.accounts.words import SHORTEST_PASSWORD, role_of
 from daybreak.console.guards import needs
@@ -91,9 +91,15 @@ def _own_factor(accounts: Accounts) -> list[ControllerRouterHandler]:
         secret = accounts.factors.waiting(user)
         if not secret:
             return going("/account")
+        address = accounts.factors.address(user, secret)
         groups = " ".join(secret[n : n + 4] for n in range(0, len(secret), 4))
         return page(
-            request, "accounts/factor.html", secret=groups, address=accounts.factors.address(user, secret), fault=None
+            request,
+            "accounts/factor.html",
+            secret=groups,
+            address=address,
+            picture=charts.code(address),
+            fault=None,
         )
 
     @post("/account/factor/confirm", sync_to_thread=True, include_in_schema=False, guards=own)

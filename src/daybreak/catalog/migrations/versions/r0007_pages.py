@@ -12,6 +12,9 @@ down_revision: Final = "0006"
 
 def upgrade() -> None:
     """Make the indexes."""
+    op.create_index("ix_runs_kind_plan_requested_at", "runs", ["kind", "plan", "requested_at"])
+    op.create_index("ix_proofs_archive_at", "proofs", ["archive", "at"])
+    op.create_index("ix_slots_due_at", "slots", ["due_at"])
     op.create_index("ix_archives_taken_at", "archives", ["taken_at"])
     op.create_index("ix_archives_plan_state_taken_at", "archives", ["plan", "state", "taken_at"])
     op.create_index("ix_snapshots_taken_at", "snapshots", ["taken_at"])
