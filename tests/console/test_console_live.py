@@ -184,6 +184,19 @@ def test_too_many_who_look_are_sent_away_and_make_room_when_they_go(
         assert status == 200
 
 
+def test_a_crowd_that_comes_at_once_gets_no_more_room(
+    running: tuple[Catalog, Path, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live, "CLIENTS", 3)
+    _, folder, _ = running
+    with _served(folder, Role.VIEWER) as port, contextlib.ExitStack() as stack:
+        crowd = [stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=30)) for _ in range(20)]
+        for one in crowd:
+            one.sendall(f"GET /events HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n\r\n".encode())
+        answers = [one.recv(12) for one in crowd]
+        assert sorted(answers) == [b"HTTP/1.1 200"] * 3 + [b"HTTP/1.1 429"] * 17
+
+
 def test_a_stream_ends_after_its_time(running: tuple[Catalog, Path, str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(live, "LASTS_S", 0.5)
     _, folder, run = running

@@ -19,6 +19,7 @@ import time
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
+from weakref import WeakSet
 
 import anyio.to_thread
 from litestar import Request, get
@@ -67,11 +68,15 @@ class _Made:
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
+class _Seat:
+    """The place of one who looks. It is free again when nobody has it any more, also of a stream that never began."""
+
+
 class _Stage:
     """Makes each part once for all who look, and counts them."""
 
     def __init__(self) -> None:
-        self.clients = 0
+        self._seats: WeakSet[_Seat] = WeakSet()
         self._made: dict[tuple[str, bool], _Made] = {}
 
     async def part(self, key: tuple[str, bool], every_s: float, make: Callable[[], _Part | None]) -> _Part | None:
@@ -83,22 +88,21 @@ class _Stage:
                 made.at = time.monotonic()
             return made.part
 
-    def require_room(self) -> None:
-        """Raise TooManyRequestsException where too many look already."""
-        if self.clients >= CLIENTS:
+    def enter(self) -> _Seat:
+        """Somebody comes to look. Raise TooManyRequestsException where too many look already."""
+        if len(self._seats) >= CLIENTS:
             raise TooManyRequestsException(
                 "too many pages are being followed already; load this one again by hand",
                 headers={"Retry-After": "30"},
             )
+        seat = _Seat()  # taken now: many may come before the first stream begins
+        self._seats.add(seat)
+        return seat
 
-    def enter(self) -> None:
-        """Somebody begins to look."""
-        self.clients += 1
-
-    def leave(self) -> None:
+    def leave(self, seat: _Seat) -> None:
         """Somebody looks no more."""
-        self.clients -= 1
-        if self.clients == 0:
+        self._seats.discard(seat)
+        if not self._seats:
             self._made.clear()
 
 
@@ -110,8 +114,7 @@ def handlers() -> list[ControllerRouterHandler]:
     async def overview_events(request: _Asking) -> ServerSentEvent:
         world, person = _world(request), person_of(request)
         make = functools.partial(_overview, request, world, person)
-        stage.require_room()
-        return _stream(_follow(stage, (_OVERVIEW, _full(person)), OVERVIEW_S, make))
+        return _stream(_follow(stage, stage.enter(), (_OVERVIEW, _full(person)), OVERVIEW_S, make))
 
     @get("/runs/{run:str}/events", guards=[needs(Role.VIEWER)], include_in_schema=False)
     async def run_events(request: _Asking, run: FromPath[str]) -> ServerSentEvent:
@@ -121,8 +124,7 @@ def handlers() -> list[ControllerRouterHandler]:
             raise NotFoundException(f"There is no run {run}.")
         begin = request.headers.get("last-event-id") or request.query_params.get("from", "")
         log = _Log(world, run, int(begin) if begin.isascii() and begin.isdigit() else 0) if _full(person) else None
-        stage.require_room()
-        return _stream(_follow(stage, (run, _full(person)), RUN_S, make, log))
+        return _stream(_follow(stage, stage.enter(), (run, _full(person)), RUN_S, make, log=log))
 
     return [overview_events, run_events]
 
@@ -146,14 +148,15 @@ class _Log:
 
 async def _follow(
     stage: _Stage,
+    seat: _Seat,
     key: tuple[str, bool],
     every_s: float,
     make: Callable[[], _Part | None],
+    *,
     log: _Log | None = None,
 ) -> AsyncGenerator[ServerSentEventMessage]:
     """Whatever changes, until it ends, the time is over, or nobody listens."""
     began, said_at, before = time.monotonic(), time.monotonic(), _Part(html="", told="")
-    stage.enter()  # here, because what is not begun has no end either
     try:
         yield ServerSentEventMessage(data=None, retry=_RETRY_MS, comment="here")
         while time.monotonic() - began < LASTS_S:
@@ -177,7 +180,7 @@ async def _follow(
             before = part
             await asyncio.sleep(every_s)
     finally:
-        stage.leave()
+        stage.leave(seat)
 
 
 def _stream(events: AsyncGenerator[ServerSentEventMessage]) -> ServerSentEvent:
