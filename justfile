@@ -70,6 +70,14 @@ demo *args:
 screenshots *args:
     {{ python }} bench/screenshots.py "$@"
 
+# Every page of the console with years of history; writes its part of docs/console-speed.md
+pages *args:
+    PYTHONPATH=tests:tests/console {{ python }} bench/pages.py "$@"
+
+# A backup while 200 follow the console and wrk asks for its pages; writes its part of docs/console-speed.md
+gathering *args:
+    PYTHONPATH=tests:tests/console {{ python }} bench/gathering.py "$@"
+
 # What the build machine does
 ci:
     .ci/run

@@ -1,8 +1,8 @@
 """How long the console's pages take with years of history; writes docs/console-speed.md.
 
-Every page is asked for by HTTP of a console in a process of its own, more than a second apart, so that none is one that
-was made a moment ago for somebody else. The processor's time is the console's own, in its kernel's ticks of 10 ms, so it
-is told as the mean; the time until the answer is told as the median and the longest.
+Every page is asked for by HTTP of a console in a process of its own, more than a second apart, so that none is one
+that was made a moment ago for somebody else. The processor's time is the console's own, in its kernel's ticks of
+10 ms, so it is told as the mean; the time until the answer is told as the median and the longest.
 """
 
 from __future__ import annotations
@@ -133,6 +133,11 @@ def machine() -> str:
     return f"{datetime.now(UTC):%Y-%m-%d}, {os.cpu_count()} processors ({name}), Python {platform.python_version()}"
 
 
+def beside() -> str:
+    """What else wanted the processors."""
+    return f"{os.getloadavg()[0]:.1f} processes wanted a processor in the last minute"
+
+
 def free_port() -> int:
     """A port that nobody has just now."""
     with socket.socket() as one:
@@ -144,8 +149,8 @@ def _table(timed: Sequence[Timed], *, runs: int, snapshots: int, rounds: int) ->
     worst = max(statistics.median(one.answers_ms) for one in timed)
     verdict = "every median is below" if worst < _GOAL_MS else f"the worst median is {worst:.0f} ms, above"
     lines = [
-        f"{machine()}; other work may have run beside it. {runs:,} runs, {snapshots:,} snapshots; each page {rounds} times, none",
-        f"of them reused. The goal is {_GOAL_MS} ms: {verdict} it.",
+        f"{machine()}; {beside()}. {runs:,} runs, {snapshots:,} snapshots;",
+        f"each page {rounds} times, none of them reused. The goal is {_GOAL_MS} ms: {verdict} it.",
         "",
         "| page | median ms | longest ms | processor, mean ms | size kB |",
         "|---|---|---|---|---|",
