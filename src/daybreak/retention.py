@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import astuple, dataclass
 from datetime import datetime, timedelta, tzinfo
-from itertools import chain, islice
+from itertools import chain
 from typing import Final, Generic, Protocol, TypeVar
 
 from daybreak.errors import Refused
@@ -115,13 +115,16 @@ def _order(item: Item) -> tuple[datetime, str]:
 
 def _counted(newest_first: Sequence[Kind], keep: Keep, zone: tzinfo) -> Iterator[tuple[Kind, str]]:
     """Yield the newest checked item of each bucket until a rule's count is spent."""
-    checked = [item for item in newest_first if item.checked]
+    checked = [(item, item.taken_at.astimezone(zone)) for item in newest_first if item.checked]
     for rule in _rules(keep):
-        newest_in: dict[Hashable, Kind] = {}
-        for item in checked:
-            newest_in.setdefault(rule.bucket(item.id, item.taken_at.astimezone(zone)), item)
-        for item in islice(newest_in.values(), rule.count):
-            yield item, item.taken_at.astimezone(zone).strftime(rule.reason)
+        buckets: set[Hashable] = set()
+        for item, at in checked if rule.count else ():
+            bucket = rule.bucket(item.id, at)
+            if bucket not in buckets:
+                buckets.add(bucket)
+                yield item, at.strftime(rule.reason)
+                if len(buckets) == rule.count:
+                    break
 
 
 def _rules(keep: Keep) -> Iterator[_Rule]:
