@@ -121,11 +121,19 @@ def require_all(results: Sequence[Shipped | NotShipped]) -> list[Shipped]:
     return [result for result in results if isinstance(result, Shipped)]
 
 
-def _open(restic: Restic) -> int:
-    """Wrong keys and a missing repository show here, within the short deadline. The version of its format."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Opened:
+    """What a repository is before anything is sent to it."""
+
+    version: int  # of its format
+    indexes: frozenset[str]
+
+
+def _open(restic: Restic) -> _Opened:
+    """Wrong keys and a missing repository show here, within the short deadline."""
     restic.version()
     restic.unlock_dead()  # looks at every lock, which proves access; what a killed restic of ours left is removed
-    return restic.format()
+    return _Opened(version=restic.format(), indexes=restic.indexes())
 
 
 class _Way:
@@ -139,13 +147,13 @@ class _Way:
         self._note = note
         self._report = report
 
-    def ship(self, version: int) -> Shipped:
-        """One snapshot, read back, in a repository of this version. Raise OffsiteError."""
+    def ship(self, opened: _Opened) -> Shipped:
+        """One snapshot, read back. Raise OffsiteError."""
         ready, restic = self._ready, self._restic
-        compresses = version >= _COMPRESSES
+        compresses = opened.version >= _COMPRESSES
         if not compresses:
             self._tell("warning", message=_NO_COMPRESSION, hint=_MIGRATE)
-        with stored(restic, self._note) as require_stored:
+        with stored(restic, self._note, opened.indexes) as require_stored:
             summary = (self._sent_before() if ready.parcel.again else None) or restic.backup(
                 ready.paths,
                 tags=ready.tags,

@@ -55,10 +55,12 @@ class RequireStored:
 
 
 @contextmanager
-def stored(restic: Restic, note: Path) -> Generator[RequireStored]:
-    """Note what an opened repository has, and hand over what looks for the rest."""
+def stored(restic: Restic, note: Path, before: frozenset[str]) -> Generator[RequireStored]:
+    """Note what an opened repository has, and hand over what looks for the rest.
+
+    `before` are its indexes at some time before; what others have sent since is looked for too.
+    """
     with ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"stored in {restic.name}") as threads:
-        before = restic.indexes()
         if note.exists():
             with disk_errors(note, "cannot read"):
                 unsure = frozenset(note.read_text().split())
@@ -73,5 +75,9 @@ def stored(restic: Restic, note: Path) -> Generator[RequireStored]:
 def _missing(restic: Restic, before: frozenset[str]) -> int:
     """How many packs the indexes that came since name, and the storage has not."""
     new = restic.indexes() - before
-    named = frozenset[str]().union(*(restic.indexed_packs(index) for index in sorted(new)))
-    return len(named - restic.packs()) if named else 0
+    if not new:
+        return 0
+    with ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"packs in {restic.name}") as threads:
+        there = threads.submit(restic.packs)
+        named = frozenset[str]().union(*(restic.indexed_packs(index) for index in sorted(new)))
+        return len(named - there.result())
