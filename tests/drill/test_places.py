@@ -138,10 +138,10 @@ def test_v5_a_foreign_database_of_the_drills_name_is_never_touched(
     foreign = f"{name}_shadow_{run}"
     dev.create_database(foreign)
     dev.psql("CREATE TABLE theirs AS SELECT 42 AS n", foreign)
-    monkeypatch.setattr("daybreak.jobs.run.new_run_id", lambda *_: run)
+    drawn = iter([run])
+    monkeypatch.setattr("daybreak.jobs.naming.new_run_id", lambda *asked: next(drawn, "") or ids.new_run_id(*asked))
     told = site.json("drill", "--on", "dev", expect=4)
     assert foreign in told["message"]
-    monkeypatch.setattr("daybreak.jobs.run.new_run_id", ids.new_run_id)
     site.json("drill", "--on", "dev")
     site.json("repair")
     assert dev.psql("SELECT n FROM theirs", foreign) == "42"

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import random
 import shutil
 import threading
 import time
@@ -25,10 +24,10 @@ from typing import Final, Protocol, TypeVar
 from daybreak import files
 from daybreak.catalog import Catalog, is_full
 from daybreak.catalog.folder import make_folder
-from daybreak.catalog.ids import new_run_id
 from daybreak.catalog.records import Progress
 from daybreak.errors import Cancelled, DaybreakError
 from daybreak.jobs.log import RunLog
+from daybreak.jobs.naming import lock_file, take_id
 from daybreak.model import Failure, Run, RunState
 from daybreak.process import Runner
 
@@ -230,7 +229,7 @@ class Engine:
         asked_at = now()
         first_id, self._first_id = self._first_id, ""
         run = Run(
-            id=first_id or new_run_id(asked_at, random.SystemRandom()),
+            id=first_id or self.new_id(asked_at),
             plan=plan,
             kind=kind,
             state=RunState.WAITING,
@@ -323,15 +322,8 @@ class Engine:
     @contextlib.contextmanager
     def peek(self, cancel: threading.Event) -> Generator[RunContext]:
         """A context for a job that only looks: no row, no log, its secrets removed at the end."""
-        asked_at = now()
-        run = Run(
-            id=new_run_id(asked_at, random.SystemRandom()),
-            plan="",
-            kind="look",
-            state=RunState.RUNNING,
-            trigger="",
-            requested_at=asked_at,
-        )
+        at = now()
+        run = Run(id=self.new_id(at), plan="", kind="look", state=RunState.RUNNING, trigger="", requested_at=at)
         with (
             files.lock(self._lock_path(run.id), wait=timedelta(0), holder="a look"),
             RunLog(Path(os.devnull), run=run.id, plan="") as log,
@@ -371,8 +363,12 @@ class Engine:
         """The file behind a lock of this host: a target, a repository, a plan's ship folder."""
         return self.state / "locks" / f"{name}.lock"
 
+    def new_id(self, at: datetime) -> str:
+        """An id for a run that was asked for at `at`, which nobody else has or gets."""
+        return take_id(self.catalog, self.state / "runs", at)
+
     def _lock_path(self, run: str) -> Path:
-        return self.state / "runs" / f"{run}.lock"
+        return lock_file(self.state / "runs", run)
 
 
 @contextlib.contextmanager

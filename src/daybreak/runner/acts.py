@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import json
 import os
-import random
 import sys
 import tempfile
 import threading
@@ -24,7 +23,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import IO, Any, Final, cast
 
-from daybreak.catalog.ids import new_run_id
 from daybreak.documents import read_fault, run_document
 from daybreak.errors import DaybreakError, TimedOut
 from daybreak.jobs.slots import asked_slot
@@ -102,7 +100,7 @@ class Acts:
             going = _going(site, request, plan)
             if going is not None:
                 return _joined(going)
-            timed, run = _timed(site, request), new_run_id(datetime.now(UTC), random.SystemRandom())
+            timed, run = _timed(site, request), site.engine.new_id(datetime.now(UTC))
             words = (request.kind, request.plan, *(() if timed is None else ("--slot", request.slot)))
 
             def taken(found: Run) -> bool:
@@ -125,7 +123,7 @@ class Acts:
             if going is not None:
                 run = going.id
             else:  # a key whose run never began gets it now
-                run = known.run if known is not None else new_run_id(datetime.now(UTC), random.SystemRandom())
+                run = known.run if known is not None else site.engine.new_id(datetime.now(UTC))
             if act.key:
                 keys.keep(site.catalog.folder, act, run)
             if going is not None:
