@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import sqlite3
+from pathlib import Path
 
 import httpx
 import pytest
@@ -150,6 +151,19 @@ def test_serve_may_go_and_come_while_a_run_goes_on(served: Served) -> None:
         hold.unlink()
         assert served.ended(run) == "succeeded"
         assert "succeeded" in ada.get(f"/runs/{run}").text
+
+
+def test_whoever_looks_gives_way_to_a_backup_and_no_backup_gives_way_to_him(served: Served) -> None:
+    noted = served.town.site.folder / "nice"
+    served.town.site.fake_dump(f'nice >{noted}; "$real" "$@"')
+    with served.up() as serve:
+        run = served.guest("ada").form("/backups/nightly/backup").headers["location"].removeprefix("/runs/")
+        assert served.ended(run) == "succeeded"
+        threads = [int(one.name) for one in Path(f"/proc/{serve.process.pid}/task").iterdir()]
+        patience = {os.getpriority(os.PRIO_PROCESS, one) for one in threads}
+    ours = os.getpriority(os.PRIO_PROCESS, 0)
+    assert patience == {ours, listening.NICE}
+    assert int(noted.read_text()) == ours
 
 
 def test_a_port_that_somebody_has_does_not_end_the_schedule(served: Served) -> None:

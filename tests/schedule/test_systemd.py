@@ -14,6 +14,7 @@ import pytest
 from slot_world import WEEKLY, configuration
 
 from daybreak.cli import main
+from daybreak.console.listening import NICE
 from daybreak.errors import UsageError
 from daybreak.model import Schedule, Timed
 from daybreak.systemd.notify import Supervisor
@@ -89,6 +90,7 @@ def test_the_console_has_a_user_of_its_own_and_writes_its_own_folder_alone(tmp_p
     )
     assert [one for one in lines if one.startswith("ReadWritePaths=")] == ["ReadWritePaths=-/var/lib/daybreak/console"]
     assert 'ExecStart=/bin/true --config "/etc/daybreak/with a blank 100%%.toml" serve --only console' in lines
+    assert f"Nice={NICE}" in lines
     (tmp_path / unit.name).write_text(unit.text)
     said = analyze("security", "--offline=yes", "--threshold=40", tmp_path / unit.name)
     found = re.search(r"exposure level for .*: (\d+\.\d)", said)

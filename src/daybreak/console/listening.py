@@ -8,7 +8,9 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import ipaddress
+import os
 import socket
+import sys
 import threading
 import time
 from typing import Final
@@ -20,6 +22,8 @@ from daybreak.console.entrance import accounts_folder, application
 from daybreak.console.world import World
 from daybreak.errors import ConfigError, DaybreakError, TimedOut
 
+#: How much the pages give way; the unit of a console alone has the same.
+NICE: Final = 10
 _STARTS_WITHIN_S: Final = 20.0
 _ENDS_WITHIN_S: Final = 5.0
 _BACKLOG: Final = 128
@@ -70,7 +74,7 @@ class Pages:
             listening.close()
             self._held.close()
             raise
-        thread = threading.Thread(target=server.run, args=([listening],), name="console", daemon=True)
+        thread = threading.Thread(target=_give_way, args=(server, listening), name="console", daemon=True)
         thread.start()
         until = time.monotonic() + _STARTS_WITHIN_S
         while not server.started:
@@ -95,6 +99,18 @@ class Pages:
             self._server.force_exit = True
             self._thread.join(_ENDS_WITHIN_S)
         self._held.close()
+
+
+def _give_way(server: uvicorn.Server, listening: socket.socket) -> None:
+    """Serve, and let everything else on this host go first: a crowd that looks must not slow a backup.
+
+    The threads that make pages are begun by this one and are as patient as it is; runs are begun by others.
+    """
+    if sys.platform == "linux":  # where a thread has a priority of its own
+        thread = threading.get_native_id()
+        with contextlib.suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, thread, max(NICE, os.getpriority(os.PRIO_PROCESS, thread)))
+    server.run([listening])
 
 
 def _give_back() -> None:

@@ -110,6 +110,9 @@ WatchdogSec=3min
 TimeoutStopSec=15
 MemoryMax=256M
 TasksMax=128
+# A crowd that looks must not slow a backup.
+Nice=10
+CPUWeight=25
 UMask=0077
 ReadWritePaths={_path(where.console)}
 ProtectSystem=strict
