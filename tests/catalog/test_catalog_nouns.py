@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from daybreak.catalog import ArchiveRecord, Catalog, Enrolment, Role, Shipment
+from daybreak.catalog.records import ProofRecord
 from daybreak.model import Archive, ArchiveState, Identity
 
 NOW = datetime(2026, 11, 22, 8, 0, tzinfo=UTC)
@@ -202,3 +203,31 @@ def test_snapshots_are_listed_until_they_are_forgotten(catalog: Catalog) -> None
     assert catalog.snapshots.forget("r2", [one.id], at=NOW + 2 * DAY) == 0
     assert catalog.snapshots.list() == [elsewhere, two]
     assert catalog.snapshots.list(forgotten=True, repository="r2") == [two, replace(one, forgotten_at=NOW + DAY)]
+    assert catalog.snapshots.newest("nightly") == [elsewhere, two]
+    catalog.snapshots.forget("r2", [two.id], at=NOW)
+    assert catalog.snapshots.newest("nightly") == [elsewhere]
+    assert catalog.snapshots.newest("weekly") == []
+
+
+def test_the_newest_proof_that_passed_is_of_the_archive_that_was_taken_last(catalog: Catalog) -> None:
+    def proof(run: str, archive: str, *, taken: int, at: int, passed: bool = True) -> ProofRecord:
+        return ProofRecord(
+            run=run,
+            plan="nightly",
+            archive=archive,
+            taken_at=NOW + taken * DAY,
+            at=NOW + at * DAY,
+            source="drill",
+            passed=passed,
+            restore_s=1.0,
+        )
+
+    assert catalog.proofs.newest_passed("nightly") is None
+    first, second = proof("1", "a", taken=0, at=9), proof("2", "b", taken=1, at=2)
+    for one in (first, second, proof("3", "c", taken=2, at=3), proof("4", "c", taken=2, at=4, passed=False)):
+        catalog.proofs.add(one)
+    assert catalog.proofs.newest_passed("nightly") == second
+    again = proof("5", "c", taken=2, at=5)
+    catalog.proofs.add(again)
+    assert catalog.proofs.newest_passed("nightly") == again
+    assert catalog.proofs.newest_passed("weekly") is None

@@ -156,6 +156,15 @@ def test_lists_are_newest_first_and_chosen_by_plan_kind_and_state(catalog: Catal
     assert [run.id for run in catalog.runs.open_runs(plan="weekly")] == ["2"]
 
 
+def test_what_results_say_under_a_key_newest_first(catalog: Catalog) -> None:
+    said = [{"parts": [1, "2/4"]}, {}, {"parts": {"odd": None}, "other": 1}, {"other": [2]}]
+    for number, result in enumerate(said):
+        catalog.runs.insert(replace(a_run(str(number), at=NOW + number * SECOND), result=result))
+    assert catalog.runs.told("parts", plan="nightly", kind="backup", limit=9) == [{"odd": None}, [1, "2/4"]]
+    assert catalog.runs.told("other", plan="nightly", kind="backup", limit=1) == [[2]]
+    assert catalog.runs.told("parts", plan="nightly", kind="check", limit=9) == []
+
+
 def test_a_run_is_found_by_the_beginning_of_its_id(catalog: Catalog) -> None:
     for run_id in ("20261122-020000-aaaa", "20261122-020000-bbbb", "20261123-020000-cccc"):
         catalog.runs.insert(a_run(run_id))

@@ -90,10 +90,12 @@ class History:
         with self._store.read() as connection:
             return connection.execute(query).scalar_one()
 
-    def briefs(self, since: datetime, *, kinds: Collection[str], limit: int = 4000) -> list[Brief]:
-        """Runs of some kinds that were asked for since an instant, newest first."""
+    def briefs(self, since: datetime | None = None, *, kinds: Collection[str], limit: int = 4000) -> list[Brief]:
+        """Runs of some kinds, of those that were asked for since an instant where one is given, newest first."""
         columns = (runs.c.id, runs.c.plan, runs.c.kind, runs.c.state, runs.c.requested_at, runs.c.ended_at)
-        query = select(*columns).where(runs.c.requested_at >= since, runs.c.kind.in_(kinds))
+        query = select(*columns).where(runs.c.kind.in_(kinds))
+        if since is not None:
+            query = query.where(runs.c.requested_at >= since)
         query = query.order_by(runs.c.requested_at.desc(), runs.c.id.desc()).limit(limit)
         with self._store.read() as connection:
             return [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
-from sqlalchemy import func, select
+from sqlalchemy import exists, select
 from sqlalchemy.dialects.sqlite import insert as upsert
 
 from daybreak.catalog.records import ProofRecord
@@ -31,12 +31,11 @@ class Proofs:
 
     def newest_passed(self, plan: str) -> ProofRecord | None:
         """The proof of the archive that was taken last, of those whose last proof passed."""
-        back = func.row_number().over(partition_by=proofs.c.archive, order_by=proofs.c.at.desc()).label("back")
-        last = select(proofs, back).where(proofs.c.plan == plan).subquery()
-        query = select(*(last.c[one.name] for one in proofs.c))
-        query = query.where(last.c.back == 1, last.c.passed, last.c.taken_at.is_not(None))
+        later = proofs.alias()
+        again = exists().where(later.c.archive == proofs.c.archive, later.c.at > proofs.c.at)
+        query = select(proofs).where(proofs.c.plan == plan, proofs.c.passed, proofs.c.taken_at.is_not(None), ~again)
         with self._store.read() as connection:
-            row = connection.execute(query.order_by(last.c.taken_at.desc(), last.c.at.desc()).limit(1)).mappings()
+            row = connection.execute(query.order_by(proofs.c.taken_at.desc(), proofs.c.at.desc()).limit(1)).mappings()
             return next((ProofRecord(**one) for one in row), None)
 
     def list(self, plan: str, *, limit: int | None = None) -> list[ProofRecord]:

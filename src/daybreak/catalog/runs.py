@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 from sqlalchemy import Connection, RowMapping, func, insert, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
@@ -126,6 +126,14 @@ class Runs:
             query = query.where(runs.c.state.in_([state] if isinstance(state, RunState) else state))
         with self._store.read() as connection:
             return [run_of(row) for row in connection.execute(query).mappings()]
+
+    def told(self, key: str, *, plan: str, kind: str, limit: int) -> list[Any]:
+        """What results say under `key`, newest run first; runs whose result does not have it are left out."""
+        has = func.json_type(runs.c.result, f'$."{key}"').is_not(None)
+        query = select(runs.c.result[key]).where(runs.c.plan == plan, runs.c.kind == kind, has)
+        query = query.order_by(runs.c.requested_at.desc(), runs.c.id.desc()).limit(limit)
+        with self._store.read() as connection:
+            return list(connection.execute(query).scalars())
 
     def open_runs(self, *, plan: str | None = None) -> Sequence[Run]:
         """Every run that has not ended, oldest first, without steps."""

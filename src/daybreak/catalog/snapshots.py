@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import asdict
 from datetime import datetime
+from typing import Final
 
-from sqlalchemy import select, update
+from sqlalchemy import func, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 
 from daybreak.catalog.records import Shipment
 from daybreak.catalog.schema import snapshots
 from daybreak.catalog.store import Store
+
+#: More than any plan sends to one repository before it sends to another.
+_LAST: Final = 200
 
 
 class Snapshots:
@@ -49,6 +53,19 @@ class Snapshots:
             query = query.where(snapshots.c.forgotten_at.is_(None))
         with self._store.read() as connection:
             return [Shipment(**row) for row in connection.execute(query).mappings()]
+
+    def newest(self, plan: str) -> list[Shipment]:
+        """Of each repository the newest snapshot of a plan among its last ones, forgotten ones left out."""
+        last = select(snapshots).where(snapshots.c.plan == plan, snapshots.c.forgotten_at.is_(None))
+        last = last.order_by(snapshots.c.taken_at.desc()).limit(_LAST).subquery()
+        # SQLite takes the other columns from the row that has the max().
+        query = select(last, func.max(last.c.taken_at)).group_by(last.c.repository)
+        with self._store.read() as connection:
+            found = [
+                Shipment(**{column.name: row[column.name] for column in last.c})
+                for row in connection.execute(query).mappings()
+            ]
+        return sorted(found, key=lambda one: one.taken_at, reverse=True)
 
     def forget(self, repository: str, ids: Collection[str], *, at: datetime) -> int:
         """Record that snapshots are gone; return how many of them were known."""

@@ -8,7 +8,7 @@ Shapes  a text for people says what is so and never holds a value of the databas
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
@@ -95,7 +95,7 @@ def _of_plan(
             found.append(condition_of(last, AlertEvent.REFUSED if refused else AlertEvent.FAILED))
     due = None if plan.schedule is None else schedule.last_slot(plan.schedule, at)
     if due is not None and runs:
-        late = _late(catalog, plan.name, kind, due.due_at, at)
+        late = _late(runs, plan.name, kind, due.due_at, at)
         found += [] if late is None else [late]
     return found
 
@@ -130,11 +130,10 @@ def condition_of(run: Run, event: AlertEvent) -> Condition:
     )
 
 
-def _late(catalog: Catalog, plan: str, kind: str, slot: datetime, at: datetime) -> Condition | None:
+def _late(runs: Sequence[Run], plan: str, kind: str, slot: datetime, at: datetime) -> Condition | None:
     """A slot that passed and that no run came for. Before the first run of a plan nobody expects one."""
     if at < slot + GRACE:
         return None
-    runs = catalog.runs.list(plan=plan, kind=kind, limit=20)
     known_before = any(run.requested_at < slot for run in runs)
     if not known_before or any(run.requested_at >= slot - _EARLY for run in runs):
         return None
@@ -151,9 +150,10 @@ def _checks(catalog: Catalog) -> list[Condition]:
     found: list[Condition] = []
     for kind in _CHECKS:
         seen: set[str] = set()
-        for run in catalog.runs.list(kind=kind, limit=50):
-            if run.state in _TURNED_OUT and run.plan not in seen:
-                seen.add(run.plan)
-                if run.state is not RunState.SUCCEEDED:
+        for brief in catalog.history.briefs(kinds=(kind,), limit=50):
+            if brief.state in _TURNED_OUT and brief.plan not in seen:
+                seen.add(brief.plan)
+                run = None if brief.state is RunState.SUCCEEDED else catalog.runs.get(brief.id)
+                if run is not None:
                     found.append(condition_of(run, AlertEvent.CHECK_FAILED))
     return found

@@ -170,21 +170,18 @@ def status_of(
 def waiting_archive(catalog: Catalog, plan: BackupPlan) -> ArchiveRecord | None:
     """The quarantined archive that waits for a person; none where a newer one was published since."""
     found = catalog.archives.newest(plan.name, ArchiveState.QUARANTINED)
-    published = catalog.archives.newest(plan.name)
+    published = None if found is None else catalog.archives.newest(plan.name)
     if found is None or (published is not None and published.archive.taken_at > found.archive.taken_at):
         return None
     return found
 
 
 def _backup_status(catalog: Catalog, plan: BackupPlan, at: datetime) -> PlanStatus:
-    newest: dict[str, Shipment] = {}
-    for one in catalog.snapshots.list(plan=plan.name, limit=200):
-        newest.setdefault(one.repository, one)
     return replace(
         _status(catalog, plan, "backup", at),
         archive=catalog.archives.newest(plan.name),
         quarantined=waiting_archive(catalog, plan),
-        shipments=tuple(newest.values()),
+        shipments=tuple(catalog.snapshots.newest(plan.name)),
         proven=next(iter(catalog.archives.list(plan.name, proven=True, limit=1)), None),
         proof=catalog.proofs.newest_passed(plan.name),
         doubt=doubted(catalog, plan.name),

@@ -28,7 +28,7 @@ from daybreak.catalog.records import Shipment
 from daybreak.errors import Busy, Cancelled, OffsiteError, Refused, UsageError
 from daybreak.jobs.parcel import OURS
 from daybreak.jobs.run import RunContext, Skip, now
-from daybreak.model import Repository, Run, Snapshot
+from daybreak.model import Repository, Snapshot
 from daybreak.process import Runner
 from daybreak.restic import Findings, Restic, damaged
 from daybreak.retention import decide
@@ -42,8 +42,6 @@ _SENDING: Final = frozenset({"backup", "refresh", "ship", "accept"})
 _POLL_S: Final = 1.0
 #: So many checks back are looked at: more than any rotation has parts.
 _REMEMBERED: Final = 300
-#: Nearly always the newest one that got to its end is among these.
-_LAST: Final = 5
 _NAMED: Final = 5
 
 
@@ -143,8 +141,7 @@ def require_deleting(repository: Repository, what: str) -> None:
 
 def last_damage(catalog: Catalog, repository: str) -> Damage:
     """What the newest check that got to its end found; nothing where there was none."""
-    for run in _checks(catalog, repository, limit=_LAST) or _checks(catalog, repository):
-        said: Any = run.result["damage"]
+    for said in _told(catalog, repository, "damage", limit=1):
         return Damage(
             **{name: tuple(said.get(name, ())) for name in ("packs", "trees", "others", "gone", "archives")},
             snapshots=frozenset(said.get("snapshots", ())),
@@ -155,8 +152,7 @@ def last_damage(catalog: Catalog, repository: str) -> Damage:
 def readings(catalog: Catalog, repository: str) -> list[Reading]:
     """What was read of a repository, newest first."""
     found: list[Reading] = []
-    for run in _checks(catalog, repository):
-        parts: Any = run.result["parts"]
+    for parts in _told(catalog, repository, "parts", limit=_REMEMBERED):
         for one in reversed(parts):
             part = _part(one["part"])
             if part is not None:
@@ -164,10 +160,9 @@ def readings(catalog: Catalog, repository: str) -> list[Reading]:
     return found
 
 
-def _checks(catalog: Catalog, repository: str, *, limit: int = _REMEMBERED) -> list[Run]:
-    plan = Upkeep.CHECK.plan_of(repository)
-    found = catalog.runs.list(plan=plan, kind=Upkeep.CHECK, limit=limit)
-    return [run for run in found if "damage" in run.result]
+def _told(catalog: Catalog, repository: str, key: str, *, limit: int) -> list[Any]:
+    """What the newest checks that got to their end say."""
+    return catalog.runs.told(key, plan=Upkeep.CHECK.plan_of(repository), kind=Upkeep.CHECK, limit=limit)
 
 
 def _parts(run: RunContext, plan: RepositoryPlan, read: str) -> list[tuple[str, bool]]:

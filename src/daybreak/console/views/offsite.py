@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
@@ -118,7 +118,9 @@ class RepositoryPage:
 
 def off_site(look: Look) -> OffSite:
     """Every repository of the configuration."""
-    return OffSite(repositories=tuple(_card(look, one) for one in look.settings.repositories.values()))
+    return OffSite(
+        repositories=tuple(_card(look, one, _upkeep(look, one.name)) for one in look.settings.repositories.values())
+    )
 
 
 def repository_page(look: Look, name: str, page: int) -> RepositoryPage | None:
@@ -136,14 +138,12 @@ def repository_page(look: Look, name: str, page: int) -> RepositoryPage | None:
     for plan in {one.plan for one in present}:
         why |= reasons_for(look, plan, name, [one.id for one in present if one.plan == plan])
     year = history.stored(repository=name, since=look.at - _YEAR, forgotten=True)
-    runs = [
-        run
-        for kind in (*Upkeep, "forget")
-        for run in look.catalog.runs.list(plan=f"{name}-{kind}", kind=str(kind), limit=_RUNS)
-    ]
+    upkeep = _upkeep(look, name)
+    runs = [run for each in upkeep.values() for run in each]
+    runs += look.catalog.runs.list(plan=f"{name}-forget", kind="forget", limit=_RUNS)
     runs.sort(key=lambda one: one.requested_at, reverse=True)
     return RepositoryPage(
-        card=_card(look, repository),
+        card=_card(look, repository, upkeep),
         page=page,
         pages=pages,
         total=total,
@@ -169,18 +169,21 @@ def _line(one: Shipment, why: dict[str, tuple[str, ...]]) -> SnapshotLine:
     )
 
 
-def _card(look: Look, repository: Repository) -> RepositoryCard:
+def _upkeep(look: Look, repository: str) -> dict[Upkeep, list[Run]]:
+    """The last runs of each kind, newest first."""
+    return {kind: look.catalog.runs.list(plan=kind.plan_of(repository), kind=kind, limit=_SIZES) for kind in Upkeep}
+
+
+def _card(look: Look, repository: Repository, upkeep: Mapping[Upkeep, Sequence[Run]]) -> RepositoryCard:
     name, catalog = repository.name, look.catalog
     shipments = catalog.snapshots.list(repository=name, limit=GROWTH)
     newest = shipments[0] if shipments else None
-    checks = catalog.runs.list(plan=Upkeep.CHECK.plan_of(name), kind=Upkeep.CHECK, limit=_SIZES)
-    prunes = catalog.runs.list(plan=Upkeep.PRUNE.plan_of(name), kind=Upkeep.PRUNE, limit=_SIZES)
-    told = next((one for one in checks if one.state not in {RunState.SKIPPED, RunState.CANCELLED}), None)
+    told = next((one for one in upkeep[Upkeep.CHECK] if one.state not in {RunState.SKIPPED, RunState.CANCELLED}), None)
     check = line_of(look, told) if told is not None else None
     damage = plain(last_damage(catalog, name).words)
     lacking = _lacking(look, repository)
     tone, health = _health(look, check, damage, newest, lacking)
-    size, size_at = _size([*checks, *prunes])
+    size, size_at = _size([run for each in upkeep.values() for run in each])
     return RepositoryCard(
         name=name,
         url=plain(_USERINFO.sub(r"\1:***@", repository.url)) if look.full else "",
