@@ -245,16 +245,28 @@ def wait_for(look: Callable[[], _T | None], *, within_s: float = 20, what: str =
     raise AssertionError(f"{what} did not come about within {within_s} s")
 
 
-def processes(*words: str) -> list[int]:
-    """The processes whose command line has every one of these words."""
+def processes(*words: str, below: int | None = None) -> list[int]:
+    """The processes whose command line has every one of these words.
+
+    `below` a process: only what it started, and what that started. Whoever kills what he finds names one, since other
+    tests run beside his.
+    """
     found: list[int] = []
+    parents: dict[int, int] = {}
     for place in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
             line = (place / "cmdline").read_bytes().replace(b"\0", b" ").decode("utf-8", "replace")
-            zombie = (place / "stat").read_text().rsplit(")", 1)[1].split()[0] == "Z"
-            if not zombie and all(word in line for word in words) and int(place.name) != os.getpid():
+            state, parent, *_ = (place / "stat").read_text().rsplit(")", 1)[1].split()
+            parents[int(place.name)] = int(parent)
+            if state != "Z" and all(word in line for word in words) and int(place.name) != os.getpid():
                 found.append(int(place.name))
-    return sorted(found)
+    return sorted(one for one in found if below is None or below in _above(one, parents))
+
+
+def _above(process: int, parents: Mapping[int, int]) -> Iterator[int]:
+    """Whoever started it, and whoever started that one."""
+    while process := parents.get(process, 0):
+        yield process
 
 
 def sessions(server: Any, run: str) -> list[str]:

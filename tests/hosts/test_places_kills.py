@@ -34,7 +34,8 @@ def blow(site: Deployment, going: Started, victim: str, daemon: Dockerd | None =
         going.process.kill()
     elif victim == "client":
         words = clients["ssh" if site.vps else site.engine.runtime]
-        for pid in processes(*words, "daybreak-watchdog"):  # none, if the run was quicker than the blow
+        # None, if the run was quicker than the blow.
+        for pid in processes(*words, "daybreak-watchdog", below=going.process.pid):
             subprocess.run([*SUDO, "kill", "-9", str(pid)], check=False)
     elif victim == "container":
         site.engine.call("kill", "-s", "KILL", (site.dev if "refresh" in str(going.process.args) else site.prod).name)

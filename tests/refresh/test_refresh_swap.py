@@ -174,7 +174,7 @@ def test_case_02_killed_inside_the_swap(whom: str, own: Couple, brake: Brake):
     with own.start("refresh", "--fresh", "--json") as run:
         wait_for(lambda: not properties(own.dev, own.dev_db)["open"], within_s=30, what="the swap")
         if whom == "psql":
-            for pid in processes("psql", "DO '"):
+            for pid in processes("psql", "DO '", below=run.process.pid):
                 os.kill(pid, signal.SIGKILL)
         else:
             run.kill(group=whom == "group")
