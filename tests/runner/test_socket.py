@@ -10,7 +10,6 @@ import signal
 import socket
 import stat
 import threading
-import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
@@ -247,16 +246,16 @@ def test_nonsense_is_answered_in_words(runner: Runner, site: Installation, data:
 
 
 def test_nothing_is_left_of_what_it_started(runner: Runner, site: Installation) -> None:
+    before = _zombies_of_ours()  # what an earlier test has not looked after yet
     (begun,) = runner.ask("start", **START)
     ended(runner, begun["run"])
     wait_for(lambda: not processes("backup", str(site.file)), what="the end of the process")
-    time.sleep(0.6)  # a look of the runner
-    zombies = [
-        place
-        for place in os.listdir("/proc")  # noqa: PTH208 -- names alone
-        if place.isdigit() and _is_zombie_of_ours(place)
-    ]
-    assert zombies == []
+    wait_for(lambda: _zombies_of_ours() <= before, what="a look of the runner")
+
+
+def _zombies_of_ours() -> set[str]:
+    names = os.listdir("/proc")  # noqa: PTH208 -- names alone
+    return {place for place in names if place.isdigit() and _is_zombie_of_ours(place)}
 
 
 def _is_zombie_of_ours(pid: str) -> bool:
