@@ -32,7 +32,8 @@ class Proofs:
     def newest_passed(self, plan: str) -> ProofRecord | None:
         """The proof of the archive that was taken last, of those whose last proof passed."""
         later = proofs.alias()
-        again = exists().where(later.c.archive == proofs.c.archive, later.c.at > proofs.c.at)
+        # Of this plan: where it was not known which archive came back, its id is empty in every plan.
+        again = exists().where(later.c.plan == plan, later.c.archive == proofs.c.archive, later.c.at > proofs.c.at)
         query = select(proofs).where(proofs.c.plan == plan, proofs.c.passed, proofs.c.taken_at.is_not(None), ~again)
         with self._store.read() as connection:
             row = connection.execute(query.order_by(proofs.c.taken_at.desc(), proofs.c.at.desc()).limit(1)).mappings()
