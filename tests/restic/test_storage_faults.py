@@ -114,14 +114,15 @@ def test_a_run_that_died_after_the_storage_swallowed_leaves_no_trap(newer: Offsi
     before = swallowing.indexes()
     with proxy.faulty(lambda request: "200" if request.verb == "PUT" and request.kind == "data" else ""):
         swallowing.backup([file], tags=["x"], host=HOST, taken_at=FIRST_NIGHT)
-    (shelf.locks / "repository-r2.sending").write_text("\n".join(before))  # what the dead run left
+    note = shelf.locks / "repository-r2.stored"
+    note.write_text(json.dumps({"sending": True, "version": 2, "indexes": sorted(before)}))  # what the dead run left
 
     shelf.send(shelf.parcel(content, night=1), newer.restic(repository))
 
     restic = newer.restic(repository)
     restic.forget([one.id for one in restic.snapshots(tags=["x"])])
     assert restic.check(read_data_subset="100%").sound
-    assert not (shelf.locks / "repository-r2.sending").exists()
+    assert json.loads(note.read_text())["sending"] is False
 
 
 def test_a_repository_of_a_newer_format(offsite: Offsite) -> None:

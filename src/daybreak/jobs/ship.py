@@ -24,7 +24,7 @@ from daybreak.files import lock, make_folder
 from daybreak.jobs.pack import Packed, distrust, packed
 from daybreak.jobs.parcel import Parcel
 from daybreak.jobs.readback import read_back
-from daybreak.jobs.stored import RequireStored, stored
+from daybreak.jobs.stored import Known, RequireStored, known, stored
 from daybreak.model import Snapshot
 from daybreak.restic import Restic, Summary
 
@@ -89,13 +89,13 @@ def ship_all(
         ThreadPoolExecutor(max_workers=max(1, len(restics))) as pool,
     ):
         # restic takes a second to turn a password into a key: meanwhile the archive is packed
-        opened = {restic: pool.submit(_open, restic) for restic in restics}
+        notes = {restic: locks / f"repository-{restic.name}.stored" for restic in restics}
+        opened = {restic: pool.submit(_open, restic, note) for restic, note in notes.items()}
         with packed(parcel, folder / parcel.plan, warn=lambda text: report("warning", {"message": text})) as ready:
             for restic in restics:
                 try:
                     with lock(locks / f"repository-{restic.name}.lock", wait=wait, cancel=cancel, holder=holder):
-                        note = locks / f"repository-{restic.name}.sending"
-                        way = _Way(ready, restic, host=host, scratch=folder, note=note, report=report)
+                        way = _Way(ready, restic, host=host, scratch=folder, note=notes[restic], report=report)
                         shipped = way.ship(opened[restic].result())
                 except Cancelled:
                     raise
@@ -121,19 +121,14 @@ def require_all(results: Sequence[Shipped | NotShipped]) -> list[Shipped]:
     return [result for result in results if isinstance(result, Shipped)]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Opened:
-    """What a repository is before anything is sent to it."""
-
-    version: int  # of its format
-    indexes: frozenset[str]
-
-
-def _open(restic: Restic) -> _Opened:
+def _open(restic: Restic, note: Path) -> Known:
     """Wrong keys and a missing repository show here, within the short deadline."""
     restic.version()
     restic.unlock_dead()  # looks at every lock, which proves access; what a killed restic of ours left is removed
-    return _Opened(version=restic.format(), indexes=restic.indexes())
+    found = known(note)
+    if found is not None and found.version >= _COMPRESSES:  # an older one may have become newer
+        return found
+    return Known(version=restic.format(), indexes=restic.indexes())
 
 
 class _Way:
@@ -147,13 +142,13 @@ class _Way:
         self._note = note
         self._report = report
 
-    def ship(self, opened: _Opened) -> Shipped:
+    def ship(self, opened: Known) -> Shipped:
         """One snapshot, read back. Raise OffsiteError."""
         ready, restic = self._ready, self._restic
         compresses = opened.version >= _COMPRESSES
         if not compresses:
             self._tell("warning", message=_NO_COMPRESSION, hint=_MIGRATE)
-        with stored(restic, self._note, opened.indexes) as require_stored:
+        with stored(restic, self._note, opened) as require_stored:
             summary = (self._sent_before() if ready.parcel.again else None) or restic.backup(
                 ready.paths,
                 tags=ready.tags,
