@@ -78,6 +78,10 @@ pages *args:
 gathering *args:
     PYTHONPATH=tests:tests/console {{ python }} bench/gathering.py "$@"
 
+# 100 of every request that the API's document allows, and of those that it does not; DAYBREAK_SEED repeats them
+requests:
+    DAYBREAK_EXAMPLES=100 {{ python }} -m pytest -q -s --timeout 14400 tests/console/test_console_schemathesis.py
+
 # What the build machine does
 ci:
     .ci/run

@@ -108,10 +108,11 @@ class PublishError(DaybreakError):
 class OffsiteError(DaybreakError):
     """The archive is published here but not off-site.
 
-    `reason` is one of: `missing` (no repository), `locked`, `password`, `denied` (keys or rights), `expired`
-    (keys), `clock` (too far from the storage's), `format` (newer than restic), `throttled`, `trouble` (of the
-    storage's own), `unreachable`, `partial` (snapshot does not hold what was sent), `damaged` (a check found it),
-    `retained` (append-only: not deleted), `tool` (restic absent or too old), `timeout`, `failed`.
+    `reason` is one of: `missing` (no repository), `absent` (no such snapshot), `locked`, `password`, `denied`
+    (keys or rights), `expired` (keys), `clock` (too far from the storage's), `format` (newer than restic),
+    `throttled`, `trouble` (of the storage's own), `unreachable`, `partial` (snapshot does not hold what was sent),
+    `damaged` (a check found it), `retained` (append-only: not deleted), `tool` (restic absent or too old),
+    `timeout`, `failed`.
     """
 
     exit_code = 14

@@ -236,3 +236,18 @@ def test_a_password_in_the_address_is_never_shown(newer: Offsite) -> None:
     assert "canary/url" not in everything
     assert "canary%2Furl" not in everything
     assert "RESTIC_REPOSITORY=***" in everything
+
+
+@pytest.mark.parametrize("digits", [64, 8])
+def test_a_snapshot_that_is_not_there(offsite: Offsite, tmp_path: Path, digits: int) -> None:
+    """0.14 only mentions it and ends well, newer ones fail in two ways."""
+    file = tmp_path / "file"
+    file.write_bytes(b"something")
+    restic = offsite.restic()
+    restic.backup([file], tags=["x"], host=HOST, taken_at=FIRST_NIGHT)
+
+    with pytest.raises(OffsiteError, match="no such snapshot") as caught:
+        restic.ls("a" * digits)
+
+    assert caught.value.reason == "absent"
+    assert "repository snapshots r2" in caught.value.hint

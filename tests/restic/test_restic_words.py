@@ -181,6 +181,11 @@ LOCKED = (
     [
         ("missing", 1, ("Fatal: unable to open config file: Stat: The specified key does not exist.", *OPENING)),
         ("missing", 10, ()),
+        ("absent", None, ('Ignoring "aaaaaaaa": no matching ID found for prefix "aaaaaaaa"',)),
+        ("absent", 1, ("Load(<snapshot/aaaaaaaaaa>, 0, 0) failed: open /r/snapshots/aa: no such file or directory",)),
+        ("absent", 1, ("Fatal: failed to load snapshot 7885f187: open /r/snapshots/7885: no such file or directory",)),
+        ("absent", 1, ("Load(<snapshot/aaaaaaaaaa>, 0, 0) failed: The specified key does not exist.",)),
+        ("failed", 1, ("Load(<data/aaaaaaaaaa>, 0, 0) failed: open /r/data/aa/aa: no such file or directory",)),
         ("missing", 1, ("Fatal: unable to open config file: Stat: The specified bucket does not exist", *OPENING)),
         ("missing", 1, ("Fatal: unable to open config file: stat /srv/r/config: no such file or directory", *OPENING)),
         ("password", 1, ("Fatal: wrong password or no key found",)),

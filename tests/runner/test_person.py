@@ -67,21 +67,31 @@ def done(talk: Runner, word: str, **values: object) -> dict[str, Any]:
 
 
 def one(talk: Runner, word: str, **values: object) -> dict[str, Any]:
-    (answer,) = [said for said in talk.ask(word, **values) if said.get("event") != "beat"]
+    (answer,) = looked(talk, word, **values)
     return answer
+
+
+def looked(talk: Runner, word: str, **values: object) -> list[dict[str, Any]]:
+    """What a look found; it says when that is all."""
+    *said, end = [said for said in talk.ask(word, **values) if said.get("event") != "beat"]
+    assert end == {"event": "end"}
+    return said
 
 
 def test_everything_that_a_person_may_ask_for(town: Town, listening: Callable[[], Runner]) -> None:
     talk, me = listening(), getpass.getuser()
+    assert looked(talk, "snapshots", repository="safe") == []  # nothing is there, and that is said
     backup = done(talk, "backup", plan="nightly", who="ada")
     assert backup["trigger"] == f"ada in the console of {me}"
     assert backup["archive"]["rows"] == ROWS + 1
     archive = backup["archive"]["id"]
 
-    (snapshot,) = [said for part in talk.ask("snapshots", repository="safe") for said in part["snapshots"]]
+    (snapshot,) = [said for part in looked(talk, "snapshots", repository="safe") for said in part["snapshots"]]
     assert (snapshot["plan"], snapshot["archive"], snapshot["ours"]) == ("nightly", archive, True)
     files = [
-        said["path"] for part in talk.ask("files", repository="safe", snapshot=snapshot["id"]) for said in part["files"]
+        said["path"]
+        for part in looked(talk, "files", repository="safe", snapshot=snapshot["id"])
+        for said in part["files"]
     ]
     assert any("nightly" in path or "prod" in path for path in files)
     assert one(talk, "weigh", repository="safe")["snapshots"] == 1
@@ -121,7 +131,7 @@ def test_everything_that_a_person_may_ask_for(town: Town, listening: Callable[[]
     )
     assert rescued["schema"] == "rescued"
 
-    findings = talk.ask("doctor", tonight=True)
+    findings = looked(talk, "doctor", tonight=True)
     assert {"id", "subject", "severity", "finding", "fix"} == set(findings[0])
     assert "no destination" in talk.fault("notify-test", destination="")["message"]
 
@@ -196,7 +206,7 @@ def test_names_and_targets_come_from_the_configuration_alone(town: Town, listeni
         ("identify", {"database": "x"}),
         ("files", {"repository": "x", "snapshot": "0" * 8}),
     ):
-        said = talk.ask(word, **values)
+        said = [one for one in talk.ask(word, **values) if "event" not in one]
         assert "fault" in said[-1] or said[-1].get("now", 0) is None, (word, said)
     assert "and nothing else" in talk.fault("refresh", plan="weekly", first=True, target="prod")["message"]
     assert town.site.json("runs")["runs"] == []

@@ -59,7 +59,7 @@ def _unless_broken(read: Callable[[], _T]) -> _T | None:
     try:
         return read()
     except OffsiteError as fault:
-        if fault.reason not in {"failed", "missing"}:
+        if fault.reason not in {"failed", "missing", "absent"}:
             raise
         return None
 

@@ -109,8 +109,11 @@ class Restic:
         return tuple(one for one in found if wanted <= set(one.tags) and host in {"", one.host})
 
     def ls(self, snapshot: str) -> Listing:
-        """A snapshot with its files and folders."""
-        return self._read(messages.parse_ls, self._watched(commands.ls(self._access(), snapshot)))
+        """A snapshot with its files and folders. Raise OffsiteError (absent) where there is none of that id."""
+        done = self._watched(commands.ls(self._access(), snapshot))
+        if not done.stdout.strip():  # 0.14 only mentions it, and ends well
+            raise faults.explain(self.name, status=None, lines=done.stderr)
+        return self._read(messages.parse_ls, done)
 
     def backup(
         self,
@@ -226,7 +229,7 @@ class Restic:
         try:
             self._watched(commands.ls(self._access(), snapshot, cache=False))
         except OffsiteError as fault:
-            if fault.reason != "failed":
+            if fault.reason not in {"failed", "absent"}:
                 raise
             return False
         return True

@@ -58,6 +58,7 @@ _WORDS: Final[Sequence[tuple[str, Sequence[str]]]] = (
         ),
     ),
     ("missing", ("bucket does not exist", "NoSuchBucket")),
+    ("absent", ("no matching ID found", r"load(\(<| )snapshot\b.*(no such file|not exist|not found)")),
     (
         "throttled",
         (
@@ -128,6 +129,7 @@ _STANDS: Final = re.compile(
 
 _SAID: Final = {
     "missing": "there is no repository",
+    "absent": "there is no such snapshot",
     "locked": "the repository is locked by somebody else",
     "password": "the repository's password is wrong",
     "denied": "the storage refuses the keys",
@@ -147,6 +149,7 @@ _SAID: Final = {
 _HINTS: Final = {
     "missing": "look at the address; if the repository is really new: `daybreak repository init {name}`,"
     " then `daybreak ship`",
+    "absent": "`daybreak repository snapshots {name}` lists what there is",
     "locked": "wait for the other restic to end, then `daybreak ship`; if none is running anywhere,"
     " `daybreak repository unlock {name}` says what can be done",
     "password": "look at the password source of repository {name}:"

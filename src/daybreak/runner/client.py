@@ -15,7 +15,7 @@ from typing import Final, cast
 from daybreak.documents import read_fault
 from daybreak.errors import ConfigError
 from daybreak.runner.acts import BEAT_S, Reply
-from daybreak.runner.words import SOCKET, Request, write_request
+from daybreak.runner.words import SOCKET, Look, Request, write_request
 
 #: A run begins within a minute, and whoever follows one hears something every ten seconds.
 _PATIENCE_S: Final = 60.0 + 3 * BEAT_S
@@ -31,7 +31,7 @@ class LineBroke(Exception):  # noqa: N818 -- no fault: the run goes on
 
 
 def ask(folder: Path, request: Request) -> Iterator[Reply]:
-    """Ask the runner of a state folder, and give its answers as they come."""
+    """Ask the runner of a state folder, and give its answers as they come; a look's are all of them, or it raises."""
     path = folder / SOCKET
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as line:
         line.settimeout(_PATIENCE_S)
@@ -46,14 +46,17 @@ def ask(folder: Path, request: Request) -> Iterator[Reply]:
             raise NoRunner from error
         try:
             line.sendall(write_request(request))
-            answered = False
+            whole = False
             with line.makefile("rb") as answers:
                 while answer := answers.readline(_LONGEST_REPLY):
-                    answered = True
-                    yield _reply(answer)
+                    reply = _reply(answer)
+                    ended = reply.get("event") == "end"
+                    whole = ended or not isinstance(request, Look)
+                    if not ended:
+                        yield reply
         except OSError as error:
             raise LineBroke from error
-    if not answered:
+    if not whole:
         raise LineBroke
 
 

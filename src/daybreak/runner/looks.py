@@ -2,6 +2,7 @@
 
 Shapes  objects, several where there is much: `Snapshots` and `Files` come in parts of `PART`, `Doctor` one by one.
         A server or a storage may let us wait, so a `{"event": "beat"}` comes in between, as long as nothing else does.
+        A `{"event": "end"}` is last: there may be nothing else to say, and a list that breaks off is not a short one.
 Errors  those of `site`.
 """
 
@@ -43,7 +44,7 @@ _LOOK_S: Final = 0.5
 
 
 def look(site: Site, request: Look, stop: threading.Event, *, beat_s: float) -> Iterator[Reply]:
-    """The answers, and a beat in between; where nobody listens any more, the work ends."""
+    """The answers, a beat in between, and the end; where nobody listens any more, the work ends."""
     said: queue.Queue[Reply | BaseException | None] = queue.Queue()
 
     def work() -> None:
@@ -70,6 +71,7 @@ def look(site: Site, request: Look, stop: threading.Event, *, beat_s: float) -> 
                     yield {"event": "beat"}
                 continue
             if found is None:
+                yield {"event": "end"}
                 return
             if isinstance(found, BaseException):
                 raise found

@@ -10,7 +10,7 @@ from pathlib import Path
 from daybreak import config, files
 from daybreak.config import editing
 from daybreak.credentials import read_secret
-from daybreak.errors import Refused
+from daybreak.errors import OffsiteError, Refused, UsageError
 from daybreak.jobs import forget, repository, upkeep
 from daybreak.jobs.offsite import host_name
 from daybreak.jobs.run import RunContext, now
@@ -126,10 +126,15 @@ class Repositories(Base):
         return self._restic(self.repository(name)).locks()
 
     def snapshot_files(self, name: str | None, snapshot: str) -> Listing:
-        """One snapshot of a repository with its files and folders."""
+        """One snapshot of a repository with its files and folders. Raise UsageError where there is none of that id."""
         restic = self._restic(self.repository(name))
         restic.version()
-        return restic.ls(snapshot)
+        try:
+            return restic.ls(snapshot)
+        except OffsiteError as fault:
+            if fault.reason != "absent":
+                raise
+            raise UsageError(f"repository {restic.name} has no snapshot {snapshot[:8]}", hint=fault.hint) from fault
 
     def repository_stats(self, name: str | None) -> repository.Stats:
         """`daybreak repository stats`."""
