@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import httpx
@@ -71,6 +72,10 @@ def test_an_archive_or_some_tables_come_into_something_new(served: Served) -> No
         assert town.dev_name in page
         assert f"/archives/{archive}/restore?database=prod" in page
         assert town.prod_name in ada.get(f"/archives/{archive}/restore?database=prod").text
+        assert f'href="/archives/{archive}/restore?tables=public.account"' in ada.get(f"/archives/{archive}").text
+        page = ada.get(f"/archives/{archive}/restore?tables=public.account").text  # filled in, for each server
+        assert re.search(r'<textarea[^>]*name="tables"[^>]*>\s*public\.account', page)
+        assert f"/archives/{archive}/restore?database=prod&amp;tables=public.account" in page
         wrong = ada.form(f"/archives/{archive}/restore", typed="prod", new=f"{town.dev_name}_new")
         assert (wrong.status_code, f'value="{town.dev_name}_new"' in wrong.text) == (422, True)
         for new in ("-x", "a b", 'x"; DROP DATABASE prod', "../x"):

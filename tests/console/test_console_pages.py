@@ -237,6 +237,8 @@ def test_an_archive_shows_its_tables_and_its_chain(client: TestClient) -> None:
     _require_clean(text)
     assert "&lt;script&gt;alert(1)" in text
     assert f'href="/archives/{proven}/restore"' in text
+    assert f'href="/archives/{proven}/restore?tables=public.t002"' in text
+    assert "%3Cscript%3Ealert%281%29" in text  # as an address, a name is escaped too
 
 
 def test_why_a_snapshot_is_kept(client: TestClient) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
+from urllib.parse import urlencode
 
 from daybreak.console import targets
 from daybreak.console.people import Role
@@ -317,6 +318,7 @@ def _restore(look: Look, names: Names, wish: Restoring) -> Deed:
         asks = Restore(archive=one.id, backup=backup, database=database.name, new=new, confirm=new)
         text = ("It becomes a new database on that server, proven. Nothing that is there is touched.",)
     listed = ", ".join(sorted(record.table_rows)[:6])
+    said = {name: text for name in ("new", "tables", "schema") if (text := str(getattr(wish, name)))}
     return Deed(
         title=f"Restore archive {one.id}",
         button="Restore",
@@ -328,7 +330,10 @@ def _restore(look: Look, names: Names, wish: Restoring) -> Deed:
         identify=database.name,
         # Each server has a page of its own, so that nobody decides before he sees which one is meant.
         also=tuple(
-            (f"/archives/{one.id}/restore?database={other}", f"On the server of {other} instead …")
+            (
+                f"/archives/{one.id}/restore?{urlencode({'database': other, **said})}",
+                f"On the server of {other} instead …",
+            )
             for other in look.settings.databases
             if other != database.name
         ),
