@@ -5,6 +5,8 @@ Shapes  `documents.py` has what a run and a fault look like. With `--json` stdou
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import json
 import sys
 import threading
@@ -15,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from daybreak.documents import fault_document, run_document
-from daybreak.errors import DaybreakError
+from daybreak.errors import DaybreakError, PublishError
 from daybreak.secret import mask
 
 if TYPE_CHECKING:
@@ -38,24 +40,33 @@ class Door:
 
 
 def say(door: Door, document: Mapping[str, Any], text: str) -> None:
-    """Answer: the object for a script, or the text for a person."""
-    if door.json:
-        click.echo(json.dumps(document, ensure_ascii=False, default=str))
-    elif text:
-        click.echo(mask(text))
+    """Answer: the object for a script, or the text for a person. Raise PublishError where it cannot be written."""
+    answer = _as_json(document) if door.json else mask(text)
+    if not answer:
+        return
+    try:
+        click.echo(answer)
+    except OSError as error:
+        if error.errno == errno.EPIPE:  # a reader that went away; click knows what to do
+            raise
+        raise PublishError(
+            f"the answer cannot be written: {error.strerror}",
+            hint="what was asked for is done, and a run is recorded: `daybreak runs`; make room where the output goes",
+        ) from error
 
 
 def fail(door: Door, error: DaybreakError) -> int:
     """Tell a foreseen fault; return its exit code."""
     if door.json:
         run = run_document(door.last_run) if door.last_run is not None else {}
-        click.echo(json.dumps({**run, **fault_document(error)}, ensure_ascii=False, default=str))
+        _tell(door, _as_json({**run, **fault_document(error)}))
     else:
-        click.echo(f"daybreak: {mask(error.message)}", err=True)
+        lines = [f"daybreak: {error.message}"]
         if error.hint:
-            click.echo(f"  → {mask(error.hint)}", err=True)
+            lines.append(f"  → {error.hint}")
         if error.run:
-            click.echo(f"  run {error.run}: daybreak run show {error.run}", err=True)
+            lines.append(f"  run {error.run}: daybreak run show {error.run}")
+        _tell(door, mask("\n".join(lines)))
     return error.exit_code
 
 
@@ -76,10 +87,22 @@ def bug(door: Door, error: Exception) -> int:
     document = {**fault_document(fault), "code": "Bug", "exit_code": _EXIT_BUG}
     if door.json:
         run = run_document(door.last_run) if door.last_run is not None else {}
-        click.echo(json.dumps({**run, **document}, ensure_ascii=False, default=str))
+        _tell(door, _as_json({**run, **document}))
     else:
-        click.echo(f"daybreak: {document['message']}\n  → {fault.hint}", err=True)
+        _tell(door, f"daybreak: {document['message']}\n  → {fault.hint}")
     return _EXIT_BUG
+
+
+def _as_json(document: Mapping[str, Any]) -> str:
+    return json.dumps(document, ensure_ascii=False, default=str)
+
+
+def _tell(door: Door, fault: str) -> None:
+    """Where it belongs; if that cannot be written, where it does not. The exit code says it in any case."""
+    for to_stderr in (not door.json, door.json):
+        with contextlib.suppress(OSError):
+            click.echo(fault, err=to_stderr)
+            return
 
 
 def table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
