@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import os
 import random
 import signal
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -19,11 +21,12 @@ from offsite_samples import HOST, Offsite, noise
 from proxy import FAULTS, Proxy, fault_proxy
 
 from daybreak.embedded.s3 import S3Server
-from daybreak.errors import OffsiteError
+from daybreak.errors import DaybreakError, OffsiteError
 from daybreak.jobs import backlog
 from daybreak.jobs.fetch import fetch
 from daybreak.jobs.status import status_of
 from daybreak.model import Keep, Repository
+from installation import wait_for
 
 pytestmark = pytest.mark.restic
 #: `just campaign` asks for more.
@@ -179,31 +182,48 @@ def test_restic_is_killed_at_any_instant(offsite: Offsite, tmp_path: Path) -> No
     noted = offsite.wrapped("noted", f'{note}\nexec "$RESTIC" "$@"')
     repository = offsite.empty(keep=None, restic=noted)
     host = Host(folder=tmp_path, repositories=(repository,))
-    killed = 0
-    for night in range((KILLS + 1) // 2):  # for each of two restics
+    lasts_s = 0.0
+
+    def begun() -> int:
+        """The number of the backup's process, which is one of this test's."""
+        wait_for(number.exists, within_s=30, what="a backup")
+        return int(number.read_text())
+
+    def measure() -> None:
+        nonlocal lasts_s
+        one, began = begun(), time.monotonic()
+        wait_for(lambda: not Path(f"/proc/{one}").exists(), within_s=30, what="the end of a backup")
+        lasts_s = time.monotonic() - began
+
+    def kill() -> None:
+        one = begun()
+        time.sleep(chance.uniform(0, lasts_s))
+        with contextlib.suppress(ProcessLookupError):  # it was quicker
+            os.kill(one, signal.SIGKILL)
+
+    def night(content: bytes, meanwhile: Callable[[], None]) -> DaybreakError | None:
         number.unlink(missing_ok=True)
-
-        def kill() -> None:
-            until = time.monotonic() + 30
-            while not number.exists() and time.monotonic() < until:
-                time.sleep(0.01)
-            time.sleep(chance.uniform(0, 1.2))
-            try:
-                os.kill(int(number.read_text()), signal.SIGKILL)
-            except ProcessLookupError:
-                return  # it was quicker
-
-        thread = threading.Thread(target=kill)
+        thread = threading.Thread(target=meanwhile)
         thread.start()
-        fault = host.try_night(2 * night, noise(1_500_000, seed=SEED + night))
-        thread.join()
+        try:
+            return host.try_night(next(nights), content)
+        finally:
+            thread.join()
+
+    nights = itertools.count()
+    assert night(noise(1_500_000, seed=SEED), measure) is None
+    wanted, killed, tries = (KILLS + 1) // 2, 0, 0  # of each of two restics
+    while killed < wanted:
+        tries += 1
+        assert tries <= 10 * wanted, f"{killed} of {tries} kills hit a backup that takes {lasts_s:.2f} s"
+        fault = night(noise(1_500_000, seed=SEED + tries), kill)
         killed += fault is not None
         assert fault is None or fault.exit_code == 14
-        host.night(2 * night + 1, b"after %d" % night)
+        host.night(next(nights), b"after %d" % tries)
         assert archives_in(offsite, replace(repository, restic=offsite.program)) == [
-            f"a{one:03}" for one in range(2 * night + 2)
-        ], f"seed {SEED}, kill {night}"
-    print(f"{killed} hit")  # noqa: T201 -- what it was
+            f"a{one:03}" for one in range(2 * tries + 1)
+        ], f"seed {SEED}, kill {tries}"
+    print(f"{killed} of {tries} hit a backup of {lasts_s:.2f} s")  # noqa: T201 -- what it was
     restic = offsite.restic(replace(repository, restic=offsite.program))
     assert restic.locks() == ()
     assert restic.check(read_data_subset="100%").sound
