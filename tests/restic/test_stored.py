@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
@@ -14,6 +16,8 @@ from proxy import Proxy, Request, fault_proxy
 
 from daybreak.embedded.s3 import S3Server
 from daybreak.errors import OffsiteError
+from daybreak.files import write_durable
+from daybreak.jobs import stored
 from daybreak.model import Repository
 
 pytestmark = pytest.mark.restic
@@ -136,6 +140,29 @@ def test_a_note_that_says_nothing_is_as_none(newer: Offsite, shelf: Shelf, left:
 
     assert asked(send(shelf, newer, repository, 1), "cat", "config") == 1
     assert len(newer.restic(repository).snapshots()) == 2
+
+
+def test_a_night_that_cannot_note_what_it_found_was_a_good_one(
+    newer: Offsite, shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repository = newer.empty(keep=None)
+    written: list[str] = []
+
+    def write(path: Path, data: bytes, **more: object) -> None:
+        if path == note_of(shelf):
+            written.append(data.decode())
+            if len(written) > 1:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        write_durable(path, data, **more)
+
+    monkeypatch.setattr(stored, "write_durable", write)
+
+    send(shelf, newer, repository, 0)
+
+    assert [json.loads(one)["sending"] for one in written] == [True, False]
+    assert json.loads(note_of(shelf).read_text())["sending"] is True
+    monkeypatch.undo()
+    assert asked(send(shelf, newer, repository, 1), "cat", "config") == 1
 
 
 def test_a_failed_night_leaves_nothing_to_count_on(newer: Offsite, proxy: Proxy, shelf: Shelf) -> None:

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from daybreak.errors import OffsiteError
+from daybreak.errors import OffsiteError, PublishError
 from daybreak.files import disk_errors, write_durable
 from daybreak.restic import Restic
 
@@ -87,7 +87,8 @@ class RequireStored:
         if looked.missing or not looked.continues(self._before.indexes):
             self._note.unlink(missing_ok=True)
         else:
-            _write(self._note, Known(version=self._before.version, indexes=looked.indexes), sending=False)
+            with contextlib.suppress(PublishError):  # all is there; the next night looks at it again
+                _write(self._note, Known(version=self._before.version, indexes=looked.indexes), sending=False)
         if looked.missing:
             count = "a pack" if looked.missing == 1 else f"{looked.missing} packs"
             raise OffsiteError(
