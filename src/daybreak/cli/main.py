@@ -58,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command line and exit with its code."""
     gc.set_threshold(_MANY)
     end = _End()
-    atexit.register(end)  # before everybody else, so it is called last
+    atexit.register(end)  # before all that a verb imports, so it is called after what that registers
     end.code = run(sys.argv[1:] if arguments is None else arguments)
     sys.exit(end.code)
 

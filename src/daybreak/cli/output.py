@@ -51,7 +51,7 @@ def say(door: Door, document: Mapping[str, Any], text: str) -> None:
             raise
         raise PublishError(
             f"the answer cannot be written: {error.strerror}",
-            hint="what was asked for is done, and a run is recorded: `daybreak runs`; make room where the output goes",
+            hint="what was asked for is done; if it was a run, `daybreak runs` has it; make room where the output goes",
         ) from error
 
 
