@@ -153,7 +153,8 @@ def test_when_the_line_breaks_the_run_goes_on_and_the_next_call_waits_for_it(
     assert second.end().code == 0
     (run,) = site.json("runs")["runs"]
     assert run["state"] == "succeeded"
-    assert len(runner.log) == 2
+    # A call that was killed while it asked how the run goes leaves half a request, which is refused: not counted.
+    assert sum("asked for" in line for line in runner.log) == 2
 
 
 @pytest.mark.postgres
