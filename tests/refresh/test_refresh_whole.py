@@ -196,3 +196,19 @@ def test_more_objects_than_one_transaction_can_lock_and_of_every_kind(couple: Co
     assert not_owned_by(OWNER, site.dev, site.dev_db) == []
     assert contents(site.dev, site.dev_db) == contents(prod, name)
     prod.drop_database(name)
+
+
+@pytest.mark.parametrize(("own", "used"), [("64MB", "256MB"), ("1GB", "1GB")])
+def test_an_index_is_built_with_the_memory_that_the_server_gives_where_that_is_more(
+    own: str, used: str, site: Couple, servers: Servers
+):
+    servers[18].psql(
+        "CREATE MATERIALIZED VIEW memory AS SELECT current_setting('maintenance_work_mem') AS of_the_session",
+        site.prod_db,
+    )
+    site.dev.psql(f"ALTER DATABASE postgres SET maintenance_work_mem = '{own}'")
+    try:
+        site.refresh()
+    finally:
+        site.dev.psql("ALTER DATABASE postgres RESET maintenance_work_mem")
+    assert site.dev.psql("SELECT of_the_session FROM memory", site.dev_db) == used

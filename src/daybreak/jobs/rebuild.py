@@ -39,10 +39,11 @@ _EXPECTED_OF_OLDER: Final = re.compile(r'unrecognized configuration parameter "(
 #: The shadow is dropped when anything fails, so it need not be durable before it is whole.
 _RESTORE_SETTINGS: Final = {
     "synchronous_commit": "off",
-    "maintenance_work_mem": "256MB",
     # The workers of pg_restore fill the processors already; an index build that starts more only makes them wait.
     "max_parallel_maintenance_workers": "0",
 }
+#: What the build of one index gets, unless the server gives more by itself.
+_BUILD_BYTES: Final = 256 * 2**20
 _ANALYZE_DEADLINE: Final = timedelta(hours=2)
 
 
@@ -139,7 +140,9 @@ class Rebuild:
                 faults.append(line)
 
         server, reader = self.held.server, self.rehearsal.reader
-        is_own = reader == self.rehearsal.abilities.major
+        abilities = self.rehearsal.abilities
+        is_own = reader == abilities.major
+        memory = f"{max(abilities.build_bytes, _BUILD_BYTES) // 1024}kB"
         with self._readable() as archive, self._listed(entries) as listed:
             facts |= {"jobs": self.jobs, "archive": archive.how, "items": len(entries)}
             command = server.tools_of(reader).pg_restore(
@@ -151,7 +154,7 @@ class Rebuild:
                 owners=self.owners,
                 exit_on_error=is_own,
                 deadline=self.how.deadline,
-                settings=server.settings(_RESTORE_SETTINGS),
+                settings=server.settings({**_RESTORE_SETTINGS, "maintenance_work_mem": memory}),
             )
             try:
                 server.runner.run(command, on_stderr=tell)
