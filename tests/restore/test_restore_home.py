@@ -246,6 +246,26 @@ def test_a_failure_leaves_production_s_server_as_it_was(small: Couple) -> None:
     assert "what was there is as it was" in said["message"]
 
 
+def test_roles_that_were_made_before_a_failure_are_told_and_used_by_the_next_try(
+    small: Couple, own_server: Callable[..., Server]
+) -> None:
+    small.prod.psql("CREATE ROLE lone; GRANT SELECT ON version TO lone", "shop")
+    small.backup()
+    anew = own_server(18)
+    small.url = anew.url("shop")
+    small.configure()
+    small.fake_dump("exit 3", tool="vacuumdb")
+    said = back(small, expect=15)
+    stays = "the roles that were made for it stay for the next try: "
+    (warning,) = [one for one in said["warnings"] if one.startswith(stays)]
+    assert "lone" in warning.removeprefix(stays).split(", ")
+    assert anew.psql("SELECT count(*) FROM pg_roles WHERE rolname = 'lone'") == "1"
+    small.real_dump()
+    said = back(small)
+    assert said["roles"]["created"] == []
+    assert not any(one.startswith(stays) for one in said["warnings"])
+
+
 def test_what_a_killed_one_left_is_dropped_from_production_s_server(small: Couple) -> None:
     started = small.folder / "started"
     small.prod.create_database("shop_shadow_20200101-000000-0000")  # somebody's own

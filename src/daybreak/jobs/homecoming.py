@@ -127,6 +127,10 @@ def roles(run: RunContext, server: Postgres, plan: pure.RolePlan) -> Generator[N
         facts.update(created=list(plan.created), left_out=left_out)
     try:
         yield
+    except DaybreakError:
+        if plan.created:
+            run.warn(f"the roles that were made for it stay for the next try: {', '.join(plan.created)}")
+        raise
     finally:
         try:
             if ended := pure.give_back(plan):
