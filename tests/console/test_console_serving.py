@@ -6,10 +6,12 @@ import os
 import signal
 import socket
 import sqlite3
+import time
 from pathlib import Path
 
 import httpx
 import pytest
+import uvicorn
 from console_guests import Served, resident_kb
 
 from daybreak.catalog.store import FILE
@@ -190,7 +192,13 @@ def test_an_open_address_without_tls_before_it_is_refused(town: Town, host: str)
 
 
 def test_a_busy_machine_that_does_not_start_it_is_told(town: Town, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(listening, "_STARTS_WITHIN_S", 0.0)
+    def dawdle(server: uvicorn.Server, bound: socket.socket) -> None:
+        while not server.should_exit:
+            time.sleep(0.01)
+        bound.close()
+
+    monkeypatch.setattr(listening, "_STARTS_WITHIN_S", 0.1)
+    monkeypatch.setattr(listening, "_give_way", dawdle)
     world = World(console=Console(port=0), folder=town.site.state, settings=None, catalog=None)
     with pytest.raises(listening.TimedOut, match="did not start"):
         Pages(world).start()
