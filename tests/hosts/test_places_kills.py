@@ -27,6 +27,8 @@ BLOWS = int(os.environ.get("DAYBREAK_BLOWS", "0"))
 ROWS = 250_000
 #: A run may be quicker than the blow; then it is tried again, so often.
 TRIES = 5
+#: What became of a swap could not be seen.
+UNSEEN = 17
 TOOLS = {"backup": "pg_dump -w", "refresh": "pg_restore -w"}
 
 
@@ -77,12 +79,15 @@ def strike(site: Deployment, verb: str, victim: str, delay: float, daemon: Docke
         blow(site, going, victim, daemon)
         end = going.end()
     code = end.code
-    assert code in ({-9, 0} if victim == "daybreak" else {0, 10, 11, 12, 15}), f"{victim} {verb}: {end}"
+    expected = {0, 10, 11, 12} if verb == "backup" else {0, 11, 12, 15, 16, UNSEEN}
+    assert code in ({-signal.SIGKILL, 0} if victim == "daybreak" else expected), f"{victim} {verb}: {end}"
     for one in (site.prod, site.dev):
         one.engine.call("start", one.name)
         one.await_ready()
     wait_for(lambda: not [*site.prod.ours(), *site.dev.ours()], within_s=20, what="the end of all that was started")
-    if code == -signal.SIGKILL:  # it may have been done, but for the last words
+    if code == UNSEEN:  # the server went away inside the swap; the hint says what to do when it is back
+        site.json("repair")
+    if code in {-signal.SIGKILL, UNSEEN}:  # it may have been done, but for the last words
         assert site.in_dev() in {dev, site.in_prod()}
         site.manifest()
     elif code != 0:
