@@ -73,8 +73,9 @@ class Sshd:
 
     def sessions(self) -> list[int]:
         """The server's processes that serve a session."""
+        # -ww: pytest's COLUMNS would cut the lines before the path by which the listener is known.
         said = subprocess.run(
-            [require("ps"), "-eo", "pid,ppid,args"], capture_output=True, text=True, check=True
+            [require("ps"), "-ww", "-eo", "pid,ppid,args"], capture_output=True, text=True, check=True
         ).stdout
         lines = [line.split(None, 2) for line in said.splitlines()[1:]]
         children: dict[int, list[int]] = {}

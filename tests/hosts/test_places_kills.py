@@ -6,6 +6,7 @@ restore; `just blows` does.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import signal
@@ -47,7 +48,8 @@ def blow(site: Deployment, going: Started, victim: str, daemon: Dockerd | None =
     elif victim == "session":
         assert site.vps is not None
         for pid in site.vps.sessions():
-            os.kill(pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
     else:
         assert daemon is not None
         daemon.kill()
@@ -128,7 +130,7 @@ def strike_all(site: Deployment, victims: str, chance: random.Random, daemon: Do
             if code:
                 in_time += 1
                 break
-    assert 2 * in_time >= len(planned), f"{in_time} of {len(planned)} blows came before the end of the run"
+    assert in_time > len(planned) // 2, f"{in_time} of {len(planned)} blows came before the end of the run"
 
 
 @pytest.mark.timeout(3 * 3600)
