@@ -42,6 +42,8 @@ def test_a_manifest_survives_writing_and_reading(tmp_path: Path) -> None:
     assert path.read_bytes().endswith(b"}\n")
     bare = replace(manifest(), globals=None, taken_at=datetime(2026, 1, 2, 3, 4, 5, 678000, tzinfo=UTC))
     assert parse_manifest(bare.to_json(), "x") == bare
+    rooted = change_table(root="public.whole", digest=replace(DIGEST, unordered="1" * 32))(manifest())
+    assert [one.digest.unordered for one in parse_manifest(rooted.to_json(), "x").tables] == ["1" * 32, ""]
 
 
 def test_a_manifest_says_what_the_archive_holds() -> None:
@@ -109,6 +111,8 @@ def edit(change: Callable[[dict[str, object]], object]) -> bytes:
         (edit(lambda root: root["tables"][1].update(rows="7")), r"tables\[1\]\.rows is not a whole number"),
         (edit(lambda root: root["tables"][1].update(created=1)), r"tables\[1\]\.created is not true or false"),
         (edit(lambda root: root["tables"][1].update(copy="DROP TABLE x")), "not a COPY statement"),
+        (edit(lambda root: root["tables"][0].update(unordered="7")), r"tables\[0\]\.unordered is not 32 hexadecimal"),
+        (edit(lambda root: root["tables"][0].update(root="x", unordered=None)), r"tables\[0\]\.unordered is missing"),
         (edit(lambda root: root["tables"].append(5)), r"tables\[2\]\. is not an object"),
         (edit(lambda root: root["large_objects"].update(records="!")), r"large_objects\.records is damaged"),
         (edit(lambda root: root["large_objects"].update(records="AAAA")), r"large_objects\.records is damaged"),
@@ -168,9 +172,11 @@ DIGEST = manifest().tables[0].digest
         (lambda told: replace(told, compression="gzip"), "compression"),
         (lambda told: replace(told, entries=1), "entries"),
         (change_table(digest=replace(DIGEST, rows=4)), r"public\.first: 3 rows, the manifest says 4"),
-        (change_table(digest=replace(DIGEST, sha256="1" * 64)), r"public\.first: the same rows in another order"),
-        (change_table(digest=replace(DIGEST, unordered="1" * 32)), r"public\.first: other content in 3 rows"),
-        (change_table(root="public.whole"), r"public\.first: its COPY statement or root differs"),
+        (change_table(digest=replace(DIGEST, sha256="1" * 64)), r"public\.first: other content in 3 rows"),
+        (
+            change_table(root="public.whole", digest=replace(DIGEST, unordered="1" * 32)),
+            r"public\.first: its COPY statement or root differs",
+        ),
         (change_table(name="third"), r"public\.third: missing in the archive; public\.first: not in the manifest"),
         (lambda told: replace(told, tables=told.tables * 2), "has its data twice"),
         (lambda told: replace(told, sequences=()), r"sequence public\.ids: not with this value"),

@@ -39,8 +39,8 @@ def contents(found: Scan) -> dict[str, int]:
     for entry, digest in found.tables:
         if entry.label == "shop.car":  # a child whose parent got a column later: its columns change their order
             continue
-        label = "shop.event" if entry.label.startswith("shop.event_") else entry.label
-        summed[label] = (summed.get(label, 0) + int(digest.unordered, 16)) % 2**128
+        label = entry.root or entry.label
+        summed[label] = (summed.get(label, 0) + int(digest.unordered or digest.sha256, 16)) % 2**128
     return summed
 
 

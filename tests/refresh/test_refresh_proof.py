@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
 
 from couples import Couple, contents
-from daybreak.archive import Manifest
+from daybreak.archive import Manifest, digest_of, table_data
 from daybreak.config.conninfo import parse_conninfo
 from daybreak.jobs.proof import Prover, prove
 from daybreak.jobs.verdicts import Proof, Verdict
@@ -23,6 +24,10 @@ from installation import wait_for
 
 if TYPE_CHECKING:
     from conftest import Coupling, Server, Servers
+
+#: The archive's rows of a table, by schema and name.
+Archived = Callable[[str, str], Iterable[bytes]]
+Restored = tuple["Server", str, Manifest, Archived]
 
 ODD = """
 SET timezone = 'Asia/Kathmandu';
@@ -126,9 +131,7 @@ def test_a_database_that_is_not_utf8(servers: Servers, couple: Coupling):
 
 
 @pytest.fixture(scope="module")
-def restored(
-    servers: Servers, dev_servers: Servers, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[tuple[Server, str, Manifest]]:
+def restored(servers: Servers, dev_servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Restored]:
     """A restored database that nobody changed, and the manifest of its archive."""
     prod, dev = servers[18], dev_servers[18]
     source = prod.fresh()
@@ -153,7 +156,7 @@ def restored(
         dev_db=name,
     )
     site.refresh()
-    yield dev, name, site.manifest()
+    yield dev, name, site.manifest(), partial(table_data, site.archive)
     site.drop()
     prod.drop_database(source)
 
@@ -163,12 +166,16 @@ def postgres_of(server: Server, dbname: str) -> Postgres:
     return Postgres(database, runner=Runner(), run="test")
 
 
-def prover_of(server: Server, dbname: str, manifest: Manifest) -> Prover:
-    return Prover(postgres_of(server, dbname), dbname, manifest, jobs=2, deadline=timedelta(minutes=2))
+def prover_of(server: Server, dbname: str, manifest: Manifest, archived: Archived) -> Prover:
+    return Prover(
+        postgres_of(server, dbname), dbname, manifest, archived=archived, jobs=2, deadline=timedelta(minutes=2)
+    )
 
 
-def proof_of(server: Server, dbname: str, manifest: Manifest) -> Proof:
-    return prove(postgres_of(server, dbname), dbname, manifest, jobs=2, deadline=timedelta(minutes=2))
+def proof_of(server: Server, dbname: str, manifest: Manifest, archived: Archived) -> Proof:
+    return prove(
+        postgres_of(server, dbname), dbname, manifest, archived=archived, jobs=2, deadline=timedelta(minutes=2)
+    )
 
 
 TAMPERED = {
@@ -191,32 +198,63 @@ TAMPERED = {
 
 
 @pytest.mark.parametrize("sql", TAMPERED)
-def test_every_change_is_found(sql: str, restored: tuple[Server, str, Manifest]):
-    server, name, manifest = restored
+def test_every_change_is_found(sql: str, restored: Restored):
+    server, name, manifest, archived = restored
     copy = server.fresh(name)
     server.psql(sql, copy)
-    proof = proof_of(server, copy, manifest)
+    proof = proof_of(server, copy, manifest, archived)
     assert [TAMPERED[sql] in one.name for one in proof.differences] == [True], proof.compared
     assert proof.differences[0].why
     server.drop_database(copy)
 
 
-def test_another_order_is_no_difference(restored: tuple[Server, str, Manifest]):
-    server, name, manifest = restored
+CLUSTERED = {
+    "plain": "CREATE INDEX ON plain (t); CLUSTER plain USING plain_t_idx",  # read with others
+    "wide": "CREATE INDEX ON wide (md5(t)); CLUSTER wide USING wide_md5_idx",  # read alone
+}
+
+
+@pytest.mark.parametrize("table", CLUSTERED)
+def test_another_order_is_no_difference(table: str, restored: Restored):
+    server, name, manifest, archived = restored
+    asked: list[tuple[str, str]] = []
+
+    def spied(schema: str, table: str) -> Iterable[bytes]:
+        asked.append((schema, table))
+        return archived(schema, table)
+
     copy = server.fresh(name)
-    server.psql("CREATE INDEX ON plain (t); CLUSTER plain USING plain_t_idx", copy)
-    proof = proof_of(server, copy, manifest)
+    server.psql(CLUSTERED[table], copy)
+    proof = proof_of(server, copy, manifest, spied)
     assert proof.differences == ()
-    assert [one.name for one in proof.compared if one.verdict is Verdict.REORDERED] == ["public.plain"]
+    assert [one.name for one in proof.compared if one.verdict is Verdict.REORDERED] == [f"public.{table}"]
+    assert asked == [("public", table)]  # nothing else costs a second look
+
+    # A manifest of before has the digest itself.
+    digests = {one.name: digest_of(archived("public", one.name), unordered=True) for one in manifest.tables}
+    older = replace(manifest, tables=tuple(replace(one, digest=digests[one.name]) for one in manifest.tables))
+    assert proof_of(server, copy, older, spied) == proof
+    assert asked == [("public", table)]
     server.drop_database(copy)
 
 
-def test_a_locale_for_money_that_this_server_lacks_stops_nothing(restored: tuple[Server, str, Manifest]):
-    server, name, manifest = restored
+def test_an_archive_that_is_not_its_manifests_decides_nothing(restored: Restored):
+    server, name, manifest, archived = restored
+    copy = server.fresh(name)
+    server.psql("UPDATE plain SET t = reverse(t) WHERE id = 7", copy)
+    restored_rows = server.psql("COPY plain TO STDOUT", copy).encode() + b"\n"
+    proof = proof_of(server, copy, manifest, lambda _schema, _table: [restored_rows])
+    assert [one.name for one in proof.differences] == ["public.plain"]
+    assert list(archived("public", "plain")) != [restored_rows]
+    server.drop_database(copy)
+
+
+def test_a_locale_for_money_that_this_server_lacks_stops_nothing(restored: Restored):
+    server, name, manifest, archived = restored
     assert manifest.globals is not None
     facts = {**manifest.globals.facts, "lc_monetary": "xx_XX.UTF-8"}
     elsewhere = replace(manifest, globals=replace(manifest.globals, facts=facts))
-    assert proof_of(server, name, elsewhere).differences == ()
+    assert proof_of(server, name, elsewhere, archived).differences == ()
 
 
 def test_a_schema_that_changes_data_while_it_is_restored_ends_the_refresh_before_the_swap(
@@ -263,11 +301,11 @@ def test_a_large_table_is_read_while_the_restore_builds_indexes(couple: Coupling
         server.drop_database(name)
 
 
-def test_what_differs_is_found_early_too(restored: tuple[Server, str, Manifest]):
-    server, name, manifest = restored
+def test_what_differs_is_found_early_too(restored: Restored):
+    server, name, manifest, archived = restored
     copy = server.fresh(name)
     server.psql("UPDATE wide SET t = overlay(t placing '!' from 5) WHERE n = 300", copy)
-    with prover_of(server, copy, manifest) as prover:
+    with prover_of(server, copy, manifest, archived) as prover:
         prover.loaded("public", "wide")
         prover.loaded("public", "plain")  # small: with the others
         wait_for(lambda: prover.begun == 1, within_s=30, what="the early proof")
@@ -275,10 +313,10 @@ def test_what_differs_is_found_early_too(restored: tuple[Server, str, Manifest])
     server.drop_database(copy)
 
 
-def test_what_is_written_behind_an_early_proof_is_found(restored: tuple[Server, str, Manifest]):
-    server, name, manifest = restored
+def test_what_is_written_behind_an_early_proof_is_found(restored: Restored):
+    server, name, manifest, archived = restored
     copy = server.fresh(name)
-    with prover_of(server, copy, manifest) as prover:
+    with prover_of(server, copy, manifest, archived) as prover:
         prover.loaded("public", "wide")
         wait_for(lambda: prover.begun == 1, within_s=30, what="the early proof")
         early = prover._begun["public", "wide"].result()
@@ -288,12 +326,12 @@ def test_what_is_written_behind_an_early_proof_is_found(restored: tuple[Server, 
     server.drop_database(copy)
 
 
-def test_an_early_proof_ends_with_its_block(restored: tuple[Server, str, Manifest]):
-    server, name, manifest = restored
+def test_an_early_proof_ends_with_its_block(restored: Restored):
+    server, name, manifest, archived = restored
     copy = server.fresh(name)
     with psycopg.connect(server.conninfo(copy)) as holder:
         holder.execute("LOCK TABLE wide IN ACCESS EXCLUSIVE MODE")
-        with prover_of(server, copy, manifest) as prover:
+        with prover_of(server, copy, manifest, archived) as prover:
             prover.loaded("public", "wide")
             wait_for(lambda: waiting_for_locks(server, copy) == 1, within_s=30, what="the early proof to wait")
         wait_for(lambda: waiting_for_locks(server, copy) == 0, within_s=30, what="its session to end")

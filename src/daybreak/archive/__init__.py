@@ -4,7 +4,7 @@
     fill_offsets    the offsets that a piped pg_dump leaves empty
     read_archive    the same pass over a file; `check_archive` compares it with its manifest
     read_contents   the header and the table of contents alone
-    copy_data       one table's COPY data by its offset; `large_objects` likewise
+    copy_data       one table's COPY data by its offset, `table_data` by its name; `large_objects` likewise
     rewrite         the same archive with another compression
     TableDigest     for the other side of a proof: feed it what `COPY … TO STDOUT` prints
 
@@ -13,7 +13,7 @@ Errors  `ArchiveError` for everything that can be wrong with an archive or a man
 
 from daybreak.archive.check import CheckReport, check_archive, differences
 from daybreak.archive.codecs import Compression
-from daybreak.archive.digest import Digest, LargeObject, LargeObjects, OrderedDigest, TableDigest
+from daybreak.archive.digest import Digest, LargeObject, LargeObjects, TableDigest, are_the_same, digest_of
 from daybreak.archive.manifest import (
     Globals,
     Manifest,
@@ -35,6 +35,7 @@ from daybreak.archive.reader import (
     read_archive,
     read_contents,
     scan,
+    table_data,
     with_offsets,
 )
 from daybreak.archive.statements import (
@@ -62,15 +63,16 @@ __all__ = [
     "LargeObjects",
     "Manifest",
     "OffsetState",
-    "OrderedDigest",
     "Progress",
     "Scan",
     "SequenceRecord",
     "TableDigest",
     "TableRecord",
+    "are_the_same",
     "check_archive",
     "copy_data",
     "differences",
+    "digest_of",
     "fill_offsets",
     "large_objects",
     "parse_altered",
@@ -85,6 +87,7 @@ __all__ = [
     "rewrite",
     "scan",
     "sequence_records",
+    "table_data",
     "table_records",
     "with_offsets",
 ]

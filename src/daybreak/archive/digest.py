@@ -3,15 +3,16 @@
 Shapes  a `TableDigest` takes the bytes of `COPY … TO STDOUT` in pieces of any size. One row is one line with its
         newline: COPY's text format escapes newlines and carriage returns inside values.
 Units   `size_bytes` and `rows` are counts; sha256 is 64 hexadecimal digits; `unordered` is 32: the sum modulo 2**128 of
-        xxh3_128 of each row, equal for equal rows in any order.
+        xxh3_128 of each row, equal for equal rows in any order. It costs more than all the rest, and is only taken
+        where somebody asks (docs/adr/0011).
 Errors  none; memory is bounded whatever a row's length.
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from hashlib import sha256
 from itertools import pairwise
 from typing import Final
@@ -36,34 +37,79 @@ class Digest:
 
     rows: int
     size_bytes: int
-    sha256: str  # of the COPY data in its order
-    unordered: str  # equal for the same rows in any order
+    sha256: str  # of the COPY data in its order; empty: there is no order
+    # Equal for the same rows in any order; empty: not taken. Where the sha256 is equal it says nothing new.
+    unordered: str = field(default="", compare=False)
 
 
 class TableDigest:
-    """Digests the COPY data of one table as it passes."""
+    """Digests the COPY data of one table as it passes; with `unordered`, its rows in any order too."""
 
-    __slots__ = ("_open_row", "_sha", "_sum", "rows", "size_bytes")
+    __slots__ = ("_cut", "_rows", "_sha", "_unordered", "size_bytes")
+
+    def __init__(self, *, unordered: bool = False) -> None:
+        self.size_bytes = 0
+        self._rows = 0
+        self._cut = False  # the last row's newline has not come yet
+        self._sha = sha256()
+        self._unordered = _Unordered() if unordered else None
+
+    @property
+    def rows(self) -> int:
+        """How many rows have passed; one without newline is a row."""
+        return self._rows + self._cut
+
+    def update(self, data: bytes) -> None:
+        """Take the next bytes; they may end anywhere."""
+        if not data:
+            return
+        self.size_bytes += len(data)
+        self._sha.update(data)
+        self._rows += data.count(b"\n")
+        self._cut = not data.endswith(b"\n")
+        if self._unordered is not None:
+            # small pieces stay in the processor's cache, and the list of rows stays small
+            for at in range(0, len(data), PIECE_BYTES):
+                self._unordered.update(data[at : at + PIECE_BYTES])
+
+    def result(self) -> Digest:
+        """What has passed so far."""
+        return Digest(
+            rows=self.rows,
+            size_bytes=self.size_bytes,
+            sha256=self._sha.hexdigest(),
+            unordered="" if self._unordered is None else self._unordered.hexdigest(),
+        )
+
+
+def digest_of(data: Iterable[bytes], *, unordered: bool = False) -> Digest:
+    """The digest of COPY data that comes in pieces."""
+    digest = TableDigest(unordered=unordered)
+    for piece in data:
+        digest.update(piece)
+    return digest.result()
+
+
+def are_the_same(data: Iterable[bytes], want: Digest) -> bool:
+    """Whether COPY data that comes in pieces is that of `want`, byte for byte; faster, since no row is counted."""
+    size_bytes, found = 0, sha256()
+    for piece in data:
+        size_bytes += len(piece)
+        found.update(piece)
+    return size_bytes == want.size_bytes and found.hexdigest() == want.sha256
+
+
+class _Unordered:
+    """The sum of the hashes of rows."""
+
+    __slots__ = ("_open_row", "_sum")
 
     def __init__(self) -> None:
-        self.rows = 0
-        self.size_bytes = 0
-        self._sha = sha256()
         self._sum = 0
         self._open_row: xxhash.xxh3_128 | None = None  # a row whose newline has not come yet
 
     def update(self, data: bytes) -> None:
         """Take the next bytes; they may end anywhere."""
-        if len(data) > 2 * PIECE_BYTES:
-            # small pieces stay in the processor's cache, and the list of rows stays small
-            for at in range(0, len(data), PIECE_BYTES):
-                self._take(data[at : at + PIECE_BYTES])
-        elif data:
-            self._take(data)
-
-    def _take(self, data: bytes) -> None:
-        self.size_bytes += len(data)
-        self._sha.update(data)
         # splitlines would also split at \r, which COPY's text format never writes as it is
         rows = data.splitlines(keepends=True) if b"\r" not in data else _split_rows(data)
         if self._open_row is not None:
@@ -72,44 +118,19 @@ class TableDigest:
                 return
             self._sum += self._open_row.intdigest()
             self._open_row = None
-            self.rows += 1
             del rows[0]
         if rows and not rows[-1].endswith(b"\n"):
             self._open_row = xxhash.xxh3_128(rows.pop())
-        self.rows += len(rows)
         self._sum = (self._sum + _sum_of_hashes(rows)) % _MODULUS
 
-    def result(self) -> Digest:
-        """What has passed so far; a row without newline counts as a row."""
-        rows, total = self.rows, self._sum
-        if self._open_row is not None:
-            rows, total = rows + 1, total + self._open_row.intdigest()
-        return Digest(
-            rows=rows, size_bytes=self.size_bytes, sha256=self._sha.hexdigest(), unordered=f"{total % _MODULUS:032x}"
-        )
-
-
-class OrderedDigest:
-    """Digests COPY data in its order only: enough where it is equal, at three times the speed of a `TableDigest`."""
-
-    __slots__ = ("_sha", "size_bytes")
-
-    def __init__(self) -> None:
-        self.size_bytes = 0
-        self._sha = sha256()
-
-    def update(self, data: bytes) -> None:
-        """Take the next bytes; they may end anywhere."""
-        self.size_bytes += len(data)
-        self._sha.update(data)
-
-    def equals(self, want: Digest) -> bool:
-        """Whether what has passed are the same bytes, and so the same rows in the same order."""
-        return self.size_bytes == want.size_bytes and self._sha.hexdigest() == want.sha256
+    def hexdigest(self) -> str:
+        """The sum so far; a row without newline counts as a row."""
+        last = 0 if self._open_row is None else self._open_row.intdigest()
+        return f"{(self._sum + last) % _MODULUS:032x}"
 
 
 def _sum_of_hashes(rows: list[bytes]) -> int:
-    """The sum of the rows' hashes; twice as fast as adding them one by one, and rows are what a dump waits for.
+    """The sum of the rows' hashes; twice as fast as adding them one by one.
 
     The hashes stand side by side in one long number, whose upper half is added to its lower half until one is left.
     """

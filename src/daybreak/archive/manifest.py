@@ -235,7 +235,7 @@ def _table_json(table: TableRecord) -> JsonValue:
         "rows": digest.rows,
         "bytes": digest.size_bytes,
         "sha256": digest.sha256,
-        "unordered": digest.unordered,
+        "unordered": digest.unordered or None,
     }
 
 
@@ -299,9 +299,11 @@ def _parse_table(table: Fields) -> TableRecord:
             rows=table.count("rows"),
             size_bytes=table.count("bytes"),
             sha256=table.digits("sha256", 64),
-            unordered=table.digits("unordered", 32),
+            unordered=table.digits("unordered", 32) if table.has("unordered") else "",
         ),
     )
+    if record.root is not None and not record.digest.unordered:
+        raise table.bad("unordered", "is missing, and without it rows behind a partition root cannot be compared")
     table.done()
     _ = record.statement
     return record

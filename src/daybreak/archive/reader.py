@@ -1,10 +1,10 @@
 """Reads an archive once, from a pipe or a file, and remembers what is in it.
 
 Shapes  `scan` is the pass that runs while pg_dump writes; `read_archive` the same for a file, with its sha256;
-        `copy_data` and `large_objects` read one entry by its offset.
+        `copy_data`, `table_data` and `large_objects` read one entry by its offset.
 Units   positions in bytes from the start of the archive; progress at most every PROGRESS_S seconds.
 Errors  `ArchiveError` for whatever is wrong with the archive; faults of the caller's `read` and `write` pass through.
-Source  the design: one pass gives rows, bytes, sha256 and order-free digest per table, and completeness.
+Source  the design: one pass gives rows, bytes and digests per table, and completeness.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import Final
 
 from daybreak.archive.blocks import contents, read_block_header, rows_of, walk
 from daybreak.archive.digest import Digest, LargeObjects, TableDigest
-from daybreak.archive.primitives import OffsetState, Source, damaged
+from daybreak.archive.primitives import OffsetState, Source, damaged, shown
 from daybreak.archive.toc import BLOBS, TABLE_DATA, Entry, Header, encoding_of, pack_toc, read_header, read_toc
 from daybreak.errors import ArchiveError
 
@@ -110,7 +110,8 @@ class _Digester:
 
     def begin(self, entry: Entry, offset: int) -> None:
         self._label, self._offset = entry.label, offset
-        self._table = TableDigest() if entry.kind == TABLE_DATA else None
+        # Only partitions that are loaded through their root come back in another order than they were dumped in.
+        self._table = TableDigest(unordered=entry.root is not None) if entry.kind == TABLE_DATA else None
 
     def rows(self, data: bytes) -> None:
         if self._table is not None:
@@ -319,6 +320,14 @@ def copy_data(path: Path, entry: Entry) -> Iterator[bytes]:
         yield from rows_of(source, header.compression, entry.label)
     finally:
         os.close(fd)
+
+
+def table_data(path: Path, schema: str, name: str) -> Iterator[bytes]:
+    """The COPY data of the table of this name, as `copy_data` gives it. Raise ArchiveError where it has none."""
+    for entry in read_contents(path)[1]:
+        if (entry.kind, entry.schema or "", entry.name) == (TABLE_DATA, schema, name) and entry.had_dumper:
+            return copy_data(path, entry)
+    raise damaged(f"the data of {shown(f'{schema}.{name}')} is not in {path}")
 
 
 def large_objects(path: Path, entry: Entry) -> Iterator[tuple[int, bytes]]:

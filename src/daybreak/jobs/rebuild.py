@@ -15,9 +15,10 @@ import time
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from functools import partial
 from typing import Final
 
-from daybreak.archive import Entry
+from daybreak.archive import Entry, table_data
 from daybreak.archive.toc import TABLE_DATA
 from daybreak.errors import CommandError, RefreshError, SourceError
 from daybreak.hosts import Placed, placed, sweep_copies
@@ -218,6 +219,7 @@ class Rebuild:
             self.held.server,
             self.name,
             self.pinned.manifest,
+            archived=partial(table_data, self.pinned.path),
             skip=self.rehearsal.selection.no_data,
             jobs=self.jobs,
             deadline=self.how.deadline,

@@ -17,7 +17,7 @@ from collections.abc import Callable, Generator, Iterable, Sequence
 from datetime import timedelta
 from typing import Final
 
-from daybreak.archive import read_contents
+from daybreak.archive import read_contents, table_data
 from daybreak.errors import DaybreakError, RefreshError, Refused, UsageError
 from daybreak.jobs.backup import archive_of
 from daybreak.jobs.choice import Choice, pinned
@@ -188,10 +188,17 @@ def _kept_when_proven(run: RunContext, server: Postgres, dbname: str, schema: st
 
 def _prove(work: Rebuild, schema: str) -> None:
     """Compare what arrived with the manifest. Raise ProofError."""
-    manifest = moved(work.pinned.manifest, schema)
+    pinned = work.pinned
+    came_from = {one.name: one.schema for one in pinned.manifest.tables}
     with work.run.step("proof of the schema") as facts:
         proof = prove(
-            work.held.server, work.held.name, manifest, jobs=work.jobs, deadline=work.how.deadline, alone=False
+            work.held.server,
+            work.held.name,
+            moved(pinned.manifest, schema),
+            archived=lambda _schema, name: table_data(pinned.path, came_from[name], name),
+            jobs=work.jobs,
+            deadline=work.how.deadline,
+            alone=False,
         )
         summary = proof.summary()
         facts.update({key: value for key, value in summary.items() if key != "details"})

@@ -96,7 +96,7 @@ class RowSet:
     name: str
     statement: str
     tables: int
-    want: Digest
+    want: Digest  # without `unordered`: the archive has to be asked, where the order differs
     table: tuple[str, str] | None = None  # schema and name of the one table; None: loaded through a partition root
     created: bool = True  # False: an extension makes the table, and may put rows of its own into it
 
@@ -150,11 +150,11 @@ def in_utf8(text: str, codec: str) -> str:
 def judge(one: RowSet, found: Digest) -> Compared:
     """Compare what the archive holds with what was read. Pure."""
     want = one.want
-    if found.sha256 == want.sha256 and found.rows == want.rows:
+    if found == want:
         return Compared(name=one.name, tables=one.tables, verdict=Verdict.EQUAL)
     if found.rows != want.rows:
         why = f"{want.rows} rows in the archive, {found.rows} restored"
-    elif found.unordered == want.unordered and found.size_bytes == want.size_bytes:
+    elif found.unordered and found.unordered == want.unordered and found.size_bytes == want.size_bytes:
         why = "the same rows in another order"
         return Compared(name=one.name, tables=one.tables, verdict=Verdict.REORDERED, why=why)
     else:
