@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from daybreak.archive import Compression, Scan, check_archive, differences, join, read_archive
 from daybreak.archive.cutting import AVERAGE_BYTES, Cutting
-from daybreak.archive.shards import ShardManifest, cut_archive, joined, parse_shard_manifest
+from daybreak.archive.shards import Shard, ShardManifest, cut_archive, joined, parse_shard_manifest
 from daybreak.errors import ArchiveError
 
 SMALL = Cutting.of_average(256)
@@ -272,3 +272,19 @@ def test_an_archive_that_is_not_its_manifests_is_not_cut(tmp_path: Path) -> None
     made = pack(archive, tmp_path / "nightly", SMALL)
     with pytest.raises(ArchiveError, match=r"the data of public\.first is not what the manifest says"):
         cut_archive(other, made.archive, SMALL, lambda _shard, _data: None)
+
+
+def test_a_table_that_is_known_is_not_read(tmp_path: Path) -> None:
+    kept = [b"%d\t%s\n" % (number, b"k" * (number % 90)) for number in range(3000)]
+    first, second = tmp_path / "first.dump", tmp_path / "second.dump"
+    first.write_bytes(build(tables={"kept": kept, "grown": [b"1\tone\n"]}))
+    second.write_bytes(build(tables={"kept": kept, "grown": [b"1\tone\n2\ttwo\n"]}))
+    before, whole = pack(first, tmp_path / "before", SMALL), pack(second, tmp_path / "whole", SMALL)
+    known = {block.sha256: block.shards for block in before.blocks if block.kind == "TABLE DATA"}
+    put: list[Shard] = []
+
+    blocks, toc = cut_archive(second, whole.archive, SMALL, lambda shard, _data: put.append(shard), known=known.get)
+
+    assert blocks == whole.blocks
+    assert toc == (tmp_path / "whole" / "toc").read_bytes()
+    assert [shard for block in blocks if block.label != "public.kept" for shard in block.shards] == put

@@ -14,6 +14,7 @@ import pytest
 from offsite_samples import FIRST_NIGHT, HOST, Offsite, Shelf, night_archive
 
 from daybreak.archive import check_archive, read_archive
+from daybreak.archive import shards as parts
 from daybreak.archive.shards import parse_shard_manifest
 from daybreak.errors import ArchiveError, OffsiteError, Refused
 from daybreak.jobs import pack
@@ -107,6 +108,31 @@ def test_a_night_adds_little_and_what_is_known_stays_untouched(offsite: Offsite,
 def tables(archive: Path) -> list[tuple[str, str]]:
     """The digest of each table."""
     return [(entry.label, digest.sha256) for entry, digest in read_archive(archive).tables]
+
+
+def test_a_table_that_has_not_changed_is_not_cut_again(
+    newer: Offsite, shelf: Shelf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    restic = local(newer, tmp_path)
+    shelf.send(night_archive(shelf, 0), restic)
+    folder = shelf.ship / "nightly"
+    before = files(folder)
+    monkeypatch.setattr(parts, "cut_rows", lambda *_words: pytest.fail("a table is cut"))
+    shelf.send(night_archive(shelf, 0), restic)
+    monkeypatch.undo()
+    assert {name for name in before if name.startswith("shards/")} < files(folder).keys()
+
+    largest = max(
+        (path for path in (folder / "shards").rglob("*") if path.is_file()), key=lambda path: path.stat().st_size
+    )
+    content = largest.read_bytes()
+    for spoil in (largest.unlink, lambda: largest.write_bytes(content[1:])):
+        spoil()
+        shelf.send(night_archive(shelf, 0), restic)
+        assert largest.read_bytes() == content
+    shelf.send(replace(night_archive(shelf, 0), shard_bytes=16384), restic)  # another cutting knows nothing
+    assert len(files(folder)) > 2 * len(before)
+    assert tables(fetch(restic, to=tmp_path / "back.dump").path) == tables(night_archive(shelf, 0).dump)
 
 
 def test_a_stranger_restores_with_restic_and_python_alone(newer: Offsite, shelf: Shelf, tmp_path: Path) -> None:

@@ -166,11 +166,22 @@ def _parse_shard(name: str, line: str) -> Shard:
     return Shard(sha256, int(size))
 
 
+def _never(_sha256: str) -> None:
+    """No table is known."""
+
+
 def cut_archive(
-    path: Path, manifest: Manifest, cutting: Cutting, put: Callable[[Shard, bytes], None]
+    path: Path,
+    manifest: Manifest,
+    cutting: Cutting,
+    put: Callable[[Shard, bytes], None],
+    *,
+    known: Callable[[str], tuple[Shard, ...] | None] = _never,
 ) -> tuple[tuple[ShardBlock, ...], bytes]:
     """Cut the archive that `manifest` belongs to; `put` gets each shard. The blocks, and the bytes of `toc`.
 
+    `known` may give the shards of a table's data by its sha256, from a cutting with the same parameters: the same bytes
+    are always cut in the same way, so that table is not read.
     Raise ArchiveError where a table's data is not what the manifest says; faults of `put` pass through.
     """
     header, entries = read_contents(path)
@@ -180,28 +191,41 @@ def cut_archive(
     for entry in entries:
         if not entry.had_dumper:
             continue
-        whole = hashlib.sha256()
-        shards: list[Shard] = []
-        for data in _shards_of(path, entry, cutting):
-            shard = Shard.of(data)
-            whole.update(data)
-            shards.append(shard)
-            put(shard, data)
-        block = ShardBlock(
-            id=entry.id,
-            kind=entry.kind,
-            label=entry.label,
-            toc_at=places[entry.id],
-            sha256=whole.hexdigest(),
-            shards=tuple(shards),
-        )
         told = tables.pop((entry.schema or "", entry.name), None) if entry.kind == TABLE_DATA else None
-        if entry.kind == TABLE_DATA and (told is None or told.sha256 != block.sha256):
+        shards = known(told.sha256) if told is not None else None
+        if told is not None and shards is not None:
+            sha256 = told.sha256
+        else:
+            sha256, shards = _cut(path, entry, cutting, put)
+        if entry.kind == TABLE_DATA and (told is None or told.sha256 != sha256):
             raise damaged(f"the data of {entry.label} is not what the manifest says")
-        blocks.append(block)
+        blocks.append(
+            ShardBlock(
+                id=entry.id,
+                kind=entry.kind,
+                label=entry.label,
+                toc_at=places[entry.id],
+                sha256=sha256,
+                shards=shards,
+            )
+        )
     if tables:
         raise damaged(f"{len(tables)} tables of the manifest have no data in the archive")
     return tuple(blocks), contents
+
+
+def _cut(
+    path: Path, entry: Entry, cutting: Cutting, put: Callable[[Shard, bytes], None]
+) -> tuple[str, tuple[Shard, ...]]:
+    """Cut the data of one entry; its sha256 and its shards."""
+    whole = hashlib.sha256()
+    shards: list[Shard] = []
+    for data in _shards_of(path, entry, cutting):
+        shard = Shard.of(data)
+        whole.update(data)
+        shards.append(shard)
+        put(shard, data)
+    return whole.hexdigest(), tuple(shards)
 
 
 def _shards_of(path: Path, entry: Entry, cutting: Cutting) -> Iterator[bytes]:

@@ -27,6 +27,7 @@ from daybreak.archive import Manifest, read_manifest
 from daybreak.archive import shards as parts
 from daybreak.archive.cutting import Cutting
 from daybreak.archive.shards import Shard, ShardManifest, cut_archive, parse_shard_manifest
+from daybreak.archive.toc import TABLE_DATA
 from daybreak.errors import ArchiveError, OffsiteError
 from daybreak.files import (
     FILE_MODE,
@@ -210,6 +211,13 @@ class _Store:
         self.there[shard.sha256] = shard.size_bytes
         self.fresh.append(shard)
 
+    def take(self, shards: tuple[Shard, ...]) -> bool:
+        """Keep these, if every one of them lies here."""
+        if any(self.there.get(shard.sha256) != shard.size_bytes for shard in shards):
+            return False
+        self.needed.update(shard.sha256 for shard in shards)
+        return True
+
     def remove_unneeded(self) -> None:
         for name in self.there.keys() - self.needed:
             self._forget(name)
@@ -236,7 +244,7 @@ def _pack_shards(parcel: Parcel, manifest: Manifest, folder: Path, warn: Warn) -
     before = _manifest_before(folder)
     try:
         distrust(folder)
-        return _write_shards(parcel, manifest, folder, store, _cutting(parcel, manifest, before))
+        return _write_shards(parcel, manifest, folder, store, before)
     except OSError as error:
         if error.errno not in _FULL:
             raise
@@ -245,8 +253,18 @@ def _pack_shards(parcel: Parcel, manifest: Manifest, folder: Path, warn: Warn) -
         return None
 
 
-def _write_shards(parcel: Parcel, manifest: Manifest, folder: Path, store: _Store, cutting: Cutting) -> Packed:
-    blocks, toc = cut_archive(parcel.dump, manifest, cutting, store.put)
+def _write_shards(
+    parcel: Parcel, manifest: Manifest, folder: Path, store: _Store, before: ShardManifest | None
+) -> Packed:
+    cutting = _cutting(parcel, manifest, before)
+    blocks_before = before.blocks if before is not None and before.cutting == cutting else ()
+    known = {block.sha256: block.shards for block in blocks_before if block.kind == TABLE_DATA}
+
+    def unchanged(sha256: str) -> tuple[Shard, ...] | None:
+        shards = known.get(sha256)
+        return shards if shards is not None and store.take(shards) else None
+
+    blocks, toc = cut_archive(parcel.dump, manifest, cutting, store.put, known=unchanged)
     globals_sql = parcel.globals.read_bytes() if parcel.globals else _NO_GLOBALS
     if manifest.globals and parcel.globals:
         _require(Shard.of(globals_sql).sha256, manifest.globals.sha256, f"globals file of {parcel.name}")
