@@ -95,7 +95,7 @@ def take(browser: Browser, to: Path, theme: Theme, config: Path) -> None:
     page.screenshot(path=to / f"sign-in-{theme}.png")
     page.get_by_label("Name", exact=True).fill("ada")
     page.get_by_label("Password", exact=True).fill(PASSWORD)
-    page.get_by_role("button", name="Sign in").click()
+    page.get_by_role("button", name="Sign in", exact=True).click()
     page.wait_for_url(f"{BASE}/")
     page.goto("/step-up")
     page.get_by_label("Password", exact=True).fill(PASSWORD)

@@ -16,7 +16,7 @@ from litestar.params import Body
 from litestar.response import ServerSentEvent
 from litestar.testing import TestClient
 
-from daybreak.console import peopleapi, peoplepages, security, signing
+from daybreak.console import passkeys, peopleapi, peoplepages, security, signing
 from daybreak.console.accounts import Accounts, By, open_accounts
 from daybreak.console.app import build
 from daybreak.console.guards import needs
@@ -130,7 +130,8 @@ class Browser:
     http: TestClient[Litestar] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.http = TestClient(self.house.app, base_url=self.base, raise_server_exceptions=False)
+        self.http = TestClient(self.house.app, raise_server_exceptions=False)
+        self.http.base_url = self.base  # it warns of `localhost` where it is told so before
         self.http.follow_redirects = False
 
     def get(self, path: str, **more: Any) -> Any:
@@ -163,7 +164,9 @@ def make_house(folder: Path, console: Console | None = None) -> House:
     clock = Clock()
     world = World(console=console or Console(), folder=folder, settings=None, catalog=None, clock=clock)
     accounts = open_accounts(folder / "console")
-    handlers = [*ROUTES, *signing.handlers(accounts), *peoplepages.handlers(accounts), *peopleapi.handlers(accounts)]
+    desk = signing.Desk(accounts)
+    coming = [*signing.handlers(accounts, desk), *passkeys.handlers(accounts, desk)]
+    handlers = [*ROUTES, *coming, *peoplepages.handlers(accounts), *peopleapi.handlers(accounts)]
     app = build(world, handlers=handlers, middleware=security.middleware(world, accounts))
     return House(app, accounts, world, clock)
 

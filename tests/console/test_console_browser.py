@@ -6,12 +6,15 @@ import re
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from console_guests import PASSWORD, Served
-from playwright.sync_api import Browser, BrowserContext, Page, expect
+from playwright.sync_api import Browser, BrowserContext, CDPSession, Page, expect
 
+from daybreak.console.accounts import By, open_accounts
+from daybreak.console.accounts.passkeys import Drawn
 from daybreak.console.people import Role
 from installation import wait_for
 from town import ROWS
@@ -31,7 +34,7 @@ def tab(chromium: Browser, served: Served) -> Callable[..., Page]:
     made: list[tuple[BrowserContext, list[str]]] = []
 
     def make(**options: object) -> Page:
-        context = chromium.new_context(base_url=served.base, **options)
+        context = chromium.new_context(**{"base_url": served.base, **options})
         faults: list[str] = []
         page = context.new_page()
         page.set_default_timeout(30_000)
@@ -59,7 +62,7 @@ def first_admin(served: Served, page: Page) -> Iterator[None]:
         page.get_by_label("Password", exact=True).fill(PASSWORD)
         page.get_by_label("The same again").fill(PASSWORD)
         page.get_by_role("button", name="Make the first user").click()
-        if page.url.endswith("/sign-in") or page.get_by_role("button", name="Sign in").count():
+        if page.url.endswith("/sign-in") or page.get_by_role("button", name="Sign in", exact=True).count():
             sign_in(page, "ada")
         expect(page).not_to_have_url(re.compile("/first"))
         yield
@@ -69,7 +72,7 @@ def sign_in(page: Page, name: str) -> None:
     page.goto("/sign-in")
     page.get_by_label("Name", exact=True).fill(name)
     page.get_by_label("Password", exact=True).fill(PASSWORD)
-    page.get_by_role("button", name="Sign in").click()
+    page.get_by_role("button", name="Sign in", exact=True).click()
     expect(page).not_to_have_url(re.compile("/sign-in"))
 
 
@@ -251,3 +254,97 @@ def test_the_page_of_a_run_goes_on_when_serve_comes_back(served: Served, tab: Ca
     with served.up():
         Path(hold).unlink()
         watched(page, "succeeded")  # by the stream that came back, or not at all: nobody loads the page again
+
+
+def with_authenticator(page: Page) -> CDPSession:
+    """A device that keeps passkeys and has just looked at its owner; it goes with its page."""
+    session = page.context.new_cdp_session(page)
+    session.send("WebAuthn.enable")
+    device = {"protocol": "ctap2", "transport": "internal", "automaticPresenceSimulation": True}
+    session.send(
+        "WebAuthn.addVirtualAuthenticator",
+        {"options": {**device, "hasResidentKey": True, "hasUserVerification": True, "isUserVerified": True}},
+    )
+    return session
+
+
+def sign_out(page: Page) -> None:
+    page.goto("/account")
+    page.get_by_role("button", name="Sign out").click()
+    expect(page).to_have_url(re.compile("/sign-in$"))
+
+
+def test_a_passkey_is_added_used_and_removed(served: Served, tab: Callable[..., Page]) -> None:
+    with served.up():
+        served.person("ada", Role.ADMIN)
+        page = tab(base_url=f"http://localhost:{served.port}")
+        with_authenticator(page)
+        sign_in(page, "ada")
+        page.goto("/account")
+        page.get_by_role("link", name="Add a passkey").click()
+        second_look(page)
+        page.get_by_label("Name").fill("laptop")
+        page.keyboard.press("Enter")
+        expect(page.get_by_role("status")).to_contain_text("lets you in from now on")
+        expect(page.get_by_role("row", name=re.compile("laptop"))).to_contain_text("never")
+        page.goto("/account/passkey")
+        page.get_by_label("Name").fill("laptop again")
+        page.get_by_role("button", name="Add it").click()
+        expect(page.get_by_role("alert")).to_have_text("You have added that one already.")
+        sign_out(page)
+        page.goto("/sign-in?to=/runs")
+        page.get_by_role("button", name="Sign in with a passkey").focus()
+        page.keyboard.press("Enter")
+        expect(page).to_have_url(f"http://localhost:{served.port}/runs")
+        page.goto("/step-up?to=/account")
+        page.get_by_role("button", name="Use a passkey instead").click()
+        expect(page).to_have_url(f"http://localhost:{served.port}/account")
+        served.guest("bob")
+        with open_accounts(served.town.site.state / "console") as accounts:
+            bob = accounts.users.get("bob")
+            assert bob is not None
+            other = Drawn(credential=b"other", public_key=b"", handle=b"bob", uses=0)
+            accounts.passkeys.add(bob, "key", other, datetime.now(UTC), By(who="host"))  # so that the button stays
+        page.get_by_role("button", name="Remove the passkey laptop").click()
+        expect(page.get_by_role("status")).to_contain_text("lets nobody in any more")
+        sign_out(page)
+        page.get_by_role("button", name="Sign in with a passkey").click()
+        expect(page.get_by_role("alert")).to_contain_text("That passkey was not accepted")
+        sign_in(page, "ada")
+        page.goto("/audit")
+        for said in ("add passkey", "sign in with a passkey", "step up with a passkey", "nobody has that passkey"):
+            expect(page.get_by_role("main")).to_contain_text(said)
+
+
+def test_who_does_not_want_to_show_a_passkey_is_told_how_it_goes_on(served: Served, tab: Callable[..., Page]) -> None:
+    with served.up():
+        served.person("ada", Role.ADMIN)
+        page = tab(base_url=f"http://localhost:{served.port}")
+        sign_in(page, "ada")
+        page.goto("/account/passkey")
+        second_look(page)
+        device = with_authenticator(page)
+        with open_accounts(served.town.site.state / "console") as accounts:
+            ada = accounts.users.get("ada")
+            assert ada is not None
+            for session in accounts.sessions.list(ada, datetime.now(UTC)):
+                accounts.sessions.refresh(session, None)  # as after five minutes
+        page.get_by_label("Name").fill("laptop")
+        page.get_by_role("button", name="Add it").click()
+        expect(page).to_have_url(re.compile("/step-up"))
+        second_look(page)
+        expect(page).to_have_url(f"http://localhost:{served.port}/account/passkey")
+        page.get_by_label("Name").fill("laptop")
+        page.get_by_role("button", name="Add it").click()
+        expect(page.get_by_role("status")).to_contain_text("lets you in from now on")
+        sign_out(page)
+        device.send("WebAuthn.disable")
+        with_authenticator(page)  # one that is empty
+        page.get_by_role("button", name="Sign in with a passkey").click()
+        expect(page.get_by_role("alert")).to_contain_text("No passkey was used", timeout=LONG_MS)
+        page.get_by_role("button", name="Sign in", exact=True).click()  # the rest of the page is as it was
+        expect(page).to_have_url(re.compile("/sign-in"))
+        without = tab(base_url=f"http://localhost:{served.port}", java_script_enabled=False)
+        without.goto("/sign-in")
+        assert not without.get_by_text("Sign in with a passkey").is_visible()
+        sign_in(without, "ada")

@@ -5,12 +5,15 @@ from __future__ import annotations
 import io
 import json
 import stat
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from daybreak.cli import main
+from daybreak.console.accounts import By, open_accounts
+from daybreak.console.accounts.passkeys import Drawn
 
 PASSWORD = "correct horse battery staple"
 
@@ -88,6 +91,28 @@ def test_odd_names_are_refused(host: Host, name: str) -> None:
 def test_a_name_is_taken_whatever_its_case(host: Host) -> None:
     host.call("user", "add", "Ada", "--role", "admin", stdin=PASSWORD)
     assert "already" in host.call("user", "add", "aDA", "--role", "admin", expect=2, stdin=PASSWORD)["message"]
+
+
+def test_passkeys_of_a_device_in_the_wrong_hands_are_removed_on_the_host(host: Host) -> None:
+    host.call("user", "add", "ada", "--role", "admin", stdin=PASSWORD)
+    host.call("user", "add", "bob", "--role", "viewer", stdin=PASSWORD)
+    with open_accounts(host.state / "console") as accounts:
+        for name in ("ada", "bob"):
+            user, at = accounts.users.get(name), datetime.now(UTC)
+            assert user
+            for n in range(2):
+                drawn = Drawn(credential=f"{name} {n}".encode(), public_key=b"", handle=b"", uses=0)
+                accounts.passkeys.add(user, f"key {n}", drawn, at, By(who="host"))
+            accounts.sessions.begin(user, at, timedelta(hours=1), address="", agent="")
+    assert host.call("user", "passkeys-off", "Ada")["removed"] == ["key 0", "key 1"]
+    assert host.call("user", "passkeys-off", "ada")["removed"] == []
+    assert "nobody called 'eve'" in host.call("user", "passkeys-off", "eve", expect=2)["message"]
+    with open_accounts(host.state / "console") as accounts:
+        assert [one.user.name for one in accounts.passkeys.list()] == ["bob", "bob"]
+        left = [len(accounts.sessions.list(one, datetime.now(UTC))) for one in accounts.users.list()]
+        assert left == [0, 1]
+    said = [(one["what"], one["subject"]) for one in host.call("audit")["entries"][:2]]
+    assert said == [("remove passkey", "key 1 of ada"), ("remove passkey", "key 0 of ada")]
 
 
 def test_a_token_is_for_verbs_that_its_person_may(host: Host) -> None:

@@ -111,6 +111,22 @@ def factor_off(door: Door, name: str) -> None:
     say(door, {"user": name, "second_factor": False}, f"{name} signs in without a second factor now")
 
 
+@user.command("passkeys-off")
+@click.argument("name")
+@verb
+def passkeys_off(door: Door, name: str) -> None:
+    """Remove all of somebody's passkeys, for when a device is in the wrong hands; all sessions of that person end."""
+    with _accounts(door) as (accounts, by):
+        person = _must(accounts, name)
+        found = accounts.passkeys.list(person)
+        for one in found:
+            accounts.passkeys.remove(person, one.id, _now(), by)
+    removed = [one.name for one in found]
+    say(
+        door, {"user": name, "removed": removed}, f"{name} has no passkeys now; removed: {', '.join(removed) or 'none'}"
+    )
+
+
 @user.command("remove")
 @click.argument("name")
 @verb

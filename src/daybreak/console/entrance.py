@@ -15,6 +15,7 @@ from daybreak.console import (
     health,
     live,
     pages,
+    passkeys,
     peopleapi,
     peoplepages,
     security,
@@ -41,11 +42,13 @@ def application(world: World, accounts: Accounts) -> Litestar:
         address = str(cast("dict[str, Any]", request.scope).get("address", ""))
         accounts.audit.add(who(request).name, what, subject, outcome, world.clock(), address=address)
 
+    desk = signing.Desk(accounts)
     return build(
         world,
         handlers=[
             *health.handlers(),
-            *signing.handlers(accounts),
+            *signing.handlers(accounts, desk),
+            *passkeys.handlers(accounts, desk),
             *peoplepages.handlers(accounts),
             *peopleapi.handlers(accounts),
             *pages.handlers(),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -15,6 +16,15 @@ from daybreak.web import Console
 
 _LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "[::1]"})
 _PORTS: Final = {"http": ":80", "https": ":443"}
+_LOCAL_NAME: Final = "localhost"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where passkeys count: the name that they are made for, and the origins that a browser may tell with them."""
+
+    name: str
+    origins: tuple[str, ...]
 
 
 def is_secure(console: Console) -> bool:
@@ -70,6 +80,38 @@ def address_of(console: Console, peer: str, forwarded: str) -> str:
     return address
 
 
+def place_of(console: Console, host: str) -> Place | None:
+    """Where passkeys count, for who came by this Host; None where browsers refuse them, or another name is ours.
+
+    They are made for a name, never for an address. With `url` it is that one's; without, this very machine's.
+    """
+    host = host.lower()
+    name = urlsplit(f"//{host}").hostname or ""
+    if _public_name(console):
+        ours = name == _public_name(console) and allows_host(console, host)
+        return Place(name=name, origins=(origin_of(console),)) if ours else None
+    if name == _LOCAL_NAME and is_loopback(host):  # by whatever port a tunnel has there
+        return Place(name=name, origins=tuple(_plain(scheme, host) for scheme in _PORTS))
+    return None
+
+
+def named_origin(console: Console, host: str) -> str:
+    """The address by which passkeys would count for who came by this Host; "" where `url` has an address for a name."""
+    if _public_name(console):
+        return origin_of(console)
+    if console.url and not is_loopback(urlsplit(console.url).netloc):
+        return ""
+    port = host.rpartition(":")[2] if is_loopback(host) and host.lower() not in _LOOPBACK else ""
+    return f"http://{_LOCAL_NAME}{port and ':'}{port}"
+
+
+def _public_name(console: Console) -> str:
+    """The name in `url`; "" where there is none, or only this very machine's, or an address."""
+    parts = urlsplit(console.url)
+    name = parts.hostname or ""
+    return "" if is_loopback(parts.netloc) or _is_address(name) else name
+
+
 def local_path(text: str) -> str:
     """A path of ours to go on to; "/" for whatever could lead elsewhere."""
     good = text.startswith("/") and not text.startswith(("//", "/\\")) and text.isprintable() and "\\" not in text
@@ -82,6 +124,14 @@ def _within(address: str, networks: Sequence[ipaddress.IPv4Network | ipaddress.I
     except ValueError:
         return False
     return any(found in network for network in networks)
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
 
 
 def _plain(scheme: str, netloc: str) -> str:

@@ -1,7 +1,8 @@
 """What the pages about people show and do, as JSON.
 
 Shapes  the same guards as the pages: an admin's session, for changes with the second look (403 with `step_up` without
-        it; POST /step-up first). No token reaches people or tokens; the audit log may be read by one made for `audit`.
+        it; POST /step-up first). No token reaches people, passkeys or tokens; the audit log may be read by one made for
+        `audit`. A passkey is added by a browser on its page, and by nothing else: only that can ask an authenticator.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from litestar.exceptions import NotFoundException
 from litestar.params import Body, FromPath, FromQuery
 from litestar.types import ControllerRouterHandler
 
-from daybreak.console.accounts import Accounts, Token, User
+from daybreak.console.accounts import Accounts, Passkey, Token, User
 from daybreak.console.accounts.words import role_of
 from daybreak.console.guards import needs, person_of
 from daybreak.console.people import Role
@@ -27,6 +28,7 @@ RoleWord: TypeAlias = Literal["viewer", "operator", "restorer", "admin"]
 #: No token can be made for it.
 _PEOPLE: Final = "people"
 _ADMIN: Final = [needs(Role.ADMIN, _PEOPLE)]
+_OWN: Final = [needs(Role.VIEWER, _PEOPLE)]
 _CHANGES: Final = [needs(Role.ADMIN, _PEOPLE), fresh()]
 _MOST: Final = 1000
 _TAGS: Final = ["people"]
@@ -85,6 +87,16 @@ class Typed:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class KnownPasskey:
+    """What is known of a passkey; a browser adds one, on the page of one's account."""
+
+    id: str
+    name: str
+    made_at: datetime
+    used_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class KnownToken:
     """What is known of a token."""
 
@@ -133,7 +145,7 @@ class Log:
 
 def handlers(accounts: Accounts) -> list[ControllerRouterHandler]:
     """The routes about people below `/api/`."""
-    return [*_reading(accounts), *_people(accounts), *_tokens(accounts)]
+    return [*_reading(accounts), *_people(accounts), *_passkeys(accounts), *_tokens(accounts)]
 
 
 def _reading(accounts: Accounts) -> list[ControllerRouterHandler]:
@@ -225,6 +237,46 @@ def _people(accounts: Accounts) -> list[ControllerRouterHandler]:
     return [add, role, password, factor_off, remove]
 
 
+def _passkeys(accounts: Accounts) -> list[ControllerRouterHandler]:
+    passkeys = accounts.passkeys
+
+    def removed(request: Asked, user: User, passkey: str) -> dict[str, Any]:
+        passkeys.remove(user, passkey, at(request), by(request), but=session_of(request).hash)
+        return {"id": passkey, "removed": True}
+
+    @get("/api/me/passkeys", sync_to_thread=True, guards=_OWN, tags=_TAGS, summary="One's own passkeys")
+    def own(request: Asked) -> list[KnownPasskey]:
+        return [_passkey(one) for one in passkeys.list(session_of(request).user)]
+
+    @post(
+        "/api/me/passkeys/{passkey:str}/remove",
+        sync_to_thread=True,
+        guards=[*_OWN, fresh()],
+        tags=_TAGS,
+        summary="Remove a passkey of one's own",
+    )
+    def remove_own(request: Asked, passkey: FromPath[str]) -> dict[str, Any]:
+        return removed(request, session_of(request).user, passkey)
+
+    @get(
+        "/api/people/{name:str}/passkeys", sync_to_thread=True, guards=_ADMIN, tags=_TAGS, summary="Somebody's passkeys"
+    )
+    def theirs(name: FromPath[str]) -> list[KnownPasskey]:
+        return [_passkey(one) for one in passkeys.list(_there(accounts, name))]
+
+    @post(
+        "/api/people/{name:str}/passkeys/{passkey:str}/remove",
+        sync_to_thread=True,
+        guards=_CHANGES,
+        tags=_TAGS,
+        summary="Remove somebody's passkey",
+    )
+    def remove(request: Asked, name: FromPath[str], passkey: FromPath[str]) -> dict[str, Any]:
+        return removed(request, _there(accounts, name), passkey)
+
+    return [own, remove_own, theirs, remove]
+
+
 def _tokens(accounts: Accounts) -> list[ControllerRouterHandler]:
     @post("/api/tokens", sync_to_thread=True, guards=_CHANGES, tags=_TAGS, summary="Make a token; it is told this once")
     def add(request: Asked, data: Annotated[NewToken, Body()]) -> KnownToken:
@@ -267,6 +319,10 @@ def _known(one: User) -> Known:
         made_at=one.made_at,
         seen_at=one.seen_at,
     )
+
+
+def _passkey(one: Passkey) -> KnownPasskey:
+    return KnownPasskey(id=one.id, name=one.name, made_at=one.made_at, used_at=one.used_at)
 
 
 def _token(one: Token, text: str | None = None) -> KnownToken:

@@ -16,12 +16,23 @@ from litestar.params import FromQuery
 from litestar.types import ControllerRouterHandler
 
 from daybreak.console import charts, cookies
-from daybreak.console.accounts import VERBS, Accounts, By, User
+from daybreak.console.accounts import VERBS, Accounts, By, Passkey, User
 from daybreak.console.accounts.words import SHORTEST_PASSWORD, role_of
 from daybreak.console.guards import needs
 from daybreak.console.paging import page
 from daybreak.console.people import Role
-from daybreak.console.signing import Asked, Fields, address_of, at, going, require_twice, session_of, world_of
+from daybreak.console.signing import (
+    Asked,
+    Fields,
+    address_of,
+    at,
+    going,
+    named,
+    place,
+    require_twice,
+    session_of,
+    world_of,
+)
 from daybreak.console.stepup import fresh, require_typed
 from daybreak.errors import UsageError
 from daybreak.units import rfc3339
@@ -55,6 +66,9 @@ def _own(accounts: Accounts) -> list[ControllerRouterHandler]:
             here=session,
             sessions=accounts.sessions.list(session.user, at(request)),
             codes_left=accounts.factors.codes_left(session.user),
+            passkeys=accounts.passkeys.list(session.user),
+            place=place(request),
+            named=named(request),
             shortest=SHORTEST_PASSWORD,
             done=_DONE.get(done, ""),
         )
@@ -133,6 +147,7 @@ def _people(accounts: Accounts) -> list[ControllerRouterHandler]:
             request,
             "accounts/people.html",
             users=accounts.users.list(),
+            passkeys=_by_person(accounts),
             roles=list(Role),
             shortest=SHORTEST_PASSWORD,
             done=_DONE.get(done, ""),
@@ -163,6 +178,12 @@ def _people(accounts: Accounts) -> list[ControllerRouterHandler]:
         accounts.factors.switch_off(_must(accounts, data), at(request), by(request))
         return going("/people?done=factor-off")
 
+    @post("/people/passkey-remove", sync_to_thread=True, include_in_schema=False, guards=admin)
+    def passkey_remove(request: Asked, data: Fields) -> Response[Any]:
+        session, user = session_of(request), _must(accounts, data)
+        accounts.passkeys.remove(user, data.get("passkey", ""), at(request), by(request), but=session.hash)
+        return going("/people?done=passkey-removed")
+
     @post("/people/remove", sync_to_thread=True, include_in_schema=False, guards=admin)
     def remove(request: Asked, data: Fields) -> Response[Any]:
         user = _must(accounts, data)
@@ -170,7 +191,7 @@ def _people(accounts: Accounts) -> list[ControllerRouterHandler]:
         accounts.users.remove(user.name, at(request), by(request))
         return going("/people?done=removed")
 
-    return [people, add, change, reset, factor_off, remove]
+    return [people, add, change, reset, factor_off, passkey_remove, remove]
 
 
 def _tokens(accounts: Accounts) -> list[ControllerRouterHandler]:
@@ -253,11 +274,21 @@ _DONE: Final = {
     "password": "The password was changed. All other sessions of that person have ended.",
     "session": "That session has ended.",
     "factor-off": "The second factor is off.",
+    "passkey-added": "That passkey lets you in from now on, without name, password or code.",
+    "passkey-removed": "That passkey lets nobody in any more. All other sessions of that person have ended.",
     "added": "That person may sign in now.",
     "role": "The role was changed. That person has to sign in again.",
     "removed": "That person may not sign in any more.",
     "token-removed": "That token lets nobody in any more.",
 }
+
+
+def _by_person(accounts: Accounts) -> dict[int, list[Passkey]]:
+    """Everybody's passkeys by the number of the person."""
+    found: dict[int, list[Passkey]] = {}
+    for one in accounts.passkeys.list():
+        found.setdefault(one.user.id, []).append(one)
+    return found
 
 
 def _must(accounts: Accounts, data: dict[str, str]) -> User:

@@ -40,7 +40,12 @@ _METHODS: Final = _SAFE | {"POST", "PUT", "PATCH", "DELETE"}
 _KINDS: Final = frozenset({"application/x-www-form-urlencoded", "application/json", ""})
 _FIELDS: Final = 500
 #: Whoever has not signed in gets these, and nothing else.
-PUBLIC: Final = frozenset({"/sign-in", "/first", "/sign-in/single", "/sign-in/return", "/healthz"})
+PUBLIC: Final = frozenset(
+    {
+        *("/sign-in", "/sign-in/passkey", "/sign-in/passkey/challenge", "/sign-in/single", "/sign-in/return"),
+        *("/first", "/healthz"),
+    }
+)
 #: For these somebody else is asked.
 _LEAD_OUT: Final = frozenset({"/sign-in/single", "/sign-in/return"})
 STATIC: Final = "/static/"

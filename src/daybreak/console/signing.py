@@ -24,7 +24,7 @@ from daybreak.console.accounts.words import clean, csrf_of, draw, key_of
 from daybreak.console.faultpages import words_for
 from daybreak.console.guards import kept_in, needs, person_of
 from daybreak.console.limits import Buckets, Guesses, Rate, neighbourhood
-from daybreak.console.origins import local_path
+from daybreak.console.origins import Place, local_path, named_origin, place_of
 from daybreak.console.paging import page
 from daybreak.console.people import Role
 from daybreak.console.single import Coming, Single
@@ -36,13 +36,12 @@ Fields: TypeAlias = Annotated[dict[str, str], Body(media_type=RequestEncodingTyp
 _WRONG: Final = "The name, the password or the code is not right."
 
 
-def handlers(accounts: Accounts) -> list[ControllerRouterHandler]:
+def handlers(accounts: Accounts, desk: Desk) -> list[ControllerRouterHandler]:
     """The routes for coming in and going out."""
-    desk = _Desk(accounts)
     return [*_by_password(desk, accounts), *_as_first(desk, accounts), *_by_single(desk), *_again(desk)]
 
 
-def _by_password(desk: _Desk, accounts: Accounts) -> list[ControllerRouterHandler]:
+def _by_password(desk: Desk, accounts: Accounts) -> list[ControllerRouterHandler]:
     @get("/sign-in", sync_to_thread=True, include_in_schema=False)
     def ask(request: Asked, to: FromQuery[str] = "/") -> Response[Any]:
         if person_of(request) is not None:
@@ -66,7 +65,7 @@ def _by_password(desk: _Desk, accounts: Accounts) -> list[ControllerRouterHandle
     return [ask, sign_in, sign_out]
 
 
-def _as_first(desk: _Desk, accounts: Accounts) -> list[ControllerRouterHandler]:
+def _as_first(desk: Desk, accounts: Accounts) -> list[ControllerRouterHandler]:
     @get("/first", sync_to_thread=True, include_in_schema=False)
     def ask_first(request: Asked) -> Response[Any]:
         if not accounts.awaits_first(at(request)):
@@ -80,7 +79,7 @@ def _as_first(desk: _Desk, accounts: Accounts) -> list[ControllerRouterHandler]:
     return [ask_first, make_first]
 
 
-def _by_single(desk: _Desk) -> list[ControllerRouterHandler]:
+def _by_single(desk: Desk) -> list[ControllerRouterHandler]:
     @get("/sign-in/single", sync_to_thread=True, include_in_schema=False)
     def single(request: Asked, to: FromQuery[str] = "/") -> Response[Any]:
         return desk.leave(request, to)
@@ -92,7 +91,7 @@ def _by_single(desk: _Desk) -> list[ControllerRouterHandler]:
     return [single, come_back]
 
 
-def _again(desk: _Desk) -> list[ControllerRouterHandler]:
+def _again(desk: Desk) -> list[ControllerRouterHandler]:
     @get("/step-up", sync_to_thread=True, include_in_schema=False, guards=[needs(Role.VIEWER)])
     def ask_again(request: Asked, to: FromQuery[str] = "/") -> Template:
         user = session_of(request).user
@@ -109,7 +108,7 @@ def _again(desk: _Desk) -> list[ControllerRouterHandler]:
     return [ask_again, step_up, anew]
 
 
-class _Desk:
+class Desk:
     """What the routes share: who guessed how often, and the way to single sign-on."""
 
     def __init__(self, accounts: Accounts) -> None:
@@ -131,6 +130,9 @@ class _Desk:
             single=None if oidc is None else oidc.name,
             single_path=f"/sign-in/single?to={quote(path, safe='')}",
             nobody=not self._accounts.users.any(),
+            passkeys=self._accounts.passkeys.any(),
+            place=place(request),
+            named=named(request),
         )
         return self.door(request, found)
 
@@ -142,7 +144,7 @@ class _Desk:
             state["door"] = cookies.read(request.headers.get("cookie", ""), name) or draw()
         return csrf_of(state["door"])
 
-    def door(self, request: Asked, answer: Template) -> Template:
+    def door(self, request: Asked, answer: Response[Any]) -> Response[Any]:
         """An answer with the cookie that its form needs."""
         console = world_of(request).console
         self.csrf(request)
@@ -159,7 +161,9 @@ class _Desk:
             return self.form(request, to, _WRONG, status=401)
         return self.come_in(request, user, going(local_path(to)))
 
-    def come_in(self, request: Asked, user: User, answer: Response[Any], how: str = "sign in") -> Response[Any]:
+    def come_in(
+        self, request: Asked, user: User, answer: Response[Any], how: str = "sign in", subject: str = ""
+    ) -> Response[Any]:
         """Begin a session, and end the one before."""
         console = world_of(request).console
         before = cookies.read(request.headers.get("cookie", ""), cookies.session_name(console))
@@ -172,7 +176,7 @@ class _Desk:
             address=address_of(request),
             agent=request.headers.get("user-agent", ""),
         )
-        self._accounts.audit.add(user.name, how, "", "done", at(request), address=address_of(request))
+        self._accounts.audit.add(user.name, how, subject, "done", at(request), address=address_of(request))
         answer.set_cookie(cookies.session_cookie(console, cookie))
         answer.set_cookie(cookies.gone(console, cookies.door_name(console)))
         return answer
@@ -182,7 +186,7 @@ class _Desk:
         if not self._accounts.awaits_first(at(request)):
             raise NotFoundException
         address = address_of(request)
-        self._require_patience("", request)
+        self.require_patience("", request)
         token, name = data.get("token", "").strip(), data.get("name", "")
         password, again = data.get("password", ""), data.get("again", "")
         try:
@@ -200,8 +204,7 @@ class _Desk:
 
     def step_up(self, request: Asked, data: dict[str, str]) -> Response[Any]:
         """The password again, or for who has a second factor its code."""
-        session, to = session_of(request), local_path(data.get("to", "/"))
-        user = session.user
+        user, to = session_of(request).user, local_path(data.get("to", "/"))
         if user.has_password:
             found = self._look(request, user.name, data.get("password", ""), data.get("code", ""), "step up")
         elif user.has_totp:
@@ -211,8 +214,13 @@ class _Desk:
         if found is None or found.id != user.id:
             fault = "The password or the code is not right."
             return self.ask_again(request, user, to, fault)
+        return self.seen_again(request, to)
+
+    def seen_again(self, request: Asked, to: str, how: str = "step up", subject: str = "") -> Response[Any]:
+        """Whoever asks has shown again who he is."""
+        session = session_of(request)
         self._accounts.sessions.refresh(session, at(request) + FRESH)
-        self._accounts.audit.add(user.name, "step up", "", "done", at(request), address=address_of(request))
+        self._accounts.audit.add(session.user.name, how, subject, "done", at(request), address=address_of(request))
         return going(to)
 
     def ask_again(self, request: Asked, user: User, to: str, fault: str = "") -> Template:
@@ -228,6 +236,9 @@ class _Desk:
             fault=fault,
             single=single,
             single_path=path,
+            passkeys=self._accounts.passkeys.list(user),
+            place=place(request),
+            named=named(request),
         )
 
     def single(self, request: Asked) -> Single:
@@ -281,21 +292,30 @@ class _Desk:
 
     def _look(self, request: Asked, name: str, password: str, code: str, what: str) -> User | None:
         """Whether somebody is who he says, unless too many have guessed."""
-        address = address_of(request)
-        self._require_patience(name, request)
+        self.require_patience(name, request)
         user = self._accounts.fits(name, password, code, at(request))
-        key, where = key_of(name), neighbourhood(address)
         if user is not None:
-            self._guesses.right(key, where)
+            self.right(name, request)
             return user
-        self._guesses.wrong(key, where, time.monotonic())
         # What was typed as a name may be a password: only a name that there is goes into the log.
-        known = self._accounts.users.get(name)
-        who = "somebody unknown" if known is None else known.name
-        self._accounts.audit.add(who, what, "", "refused", at(request), address=address)
+        self.wrong(name, request, self._accounts.users.get(name), what)
         return None
 
-    def _require_patience(self, name: str, request: Asked) -> None:
+    def right(self, name: str, request: Asked) -> None:
+        """Somebody knew; what was wrong before with that name is forgotten."""
+        self._guesses.right(key_of(name), neighbourhood(address_of(request)))
+
+    def wrong(
+        self, name: str, request: Asked, known: User | None, what: str, *, subject: str = "", reason: str = ""
+    ) -> None:
+        """Somebody guessed, and for the audit log whom he said to be."""
+        address, who = address_of(request), "somebody unknown" if known is None else known.name
+        self._guesses.wrong(key_of(name), neighbourhood(address), time.monotonic())
+        outcome = f"refused: {reason}" if reason else "refused"
+        self._accounts.audit.add(who, what, subject, outcome, at(request), address=address)
+
+    def require_patience(self, name: str, request: Asked) -> None:
+        """Look at nothing more where too many have guessed. Raise TooManyRequestsException."""
         wait = self._guesses.wait(key_of(name), neighbourhood(address_of(request)), time.monotonic())
         if wait:
             raise TooManyRequestsException(
@@ -327,6 +347,16 @@ def at(request: Asked) -> datetime:
 def address_of(request: Asked) -> str:
     """Who asks, as far as it is known."""
     return clean(str(kept_in(request, "address") or ""))
+
+
+def place(request: Asked) -> Place | None:
+    """Where passkeys count, as the browser came; None where they do not."""
+    return place_of(world_of(request).console, request.headers.get("host", ""))
+
+
+def named(request: Asked) -> str:
+    """The address by which they would count."""
+    return named_origin(world_of(request).console, request.headers.get("host", ""))
 
 
 def session_of(request: Asked) -> Session:

@@ -1,4 +1,4 @@
-"""One console's accounts: people, sessions, tokens, second factors and the audit log over one file."""
+"""One console's accounts: people, sessions, tokens, second factors, passkeys and the audit log over one file."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from sqlalchemy import delete, insert, select, update
 
 from daybreak.console.accounts.audit import Audit, By, add_row
 from daybreak.console.accounts.factors import Factors
+from daybreak.console.accounts.passkeys import Passkeys
 from daybreak.console.accounts.passwords import Passwords
 from daybreak.console.accounts.schema import first, people
 from daybreak.console.accounts.sessions import Sessions
@@ -34,6 +35,7 @@ class Accounts:
         self.sessions = Sessions(store)
         self.tokens = Tokens(store)
         self.factors = Factors(store)
+        self.passkeys = Passkeys(store)
         self.audit = Audit(store)
 
     @property

@@ -1,7 +1,8 @@
-"""The tables of the console's own database: people, sessions, tokens, the first user's token, the audit log.
+"""The tables of the console's own database: people, sessions, tokens, passkeys, the first user's token, the audit log.
 
 Shapes  of whatever lets somebody in only a hash is kept: argon2id for passwords, sha256 for what we drew ourselves
-        from 128 random bits or more. The one exception is a TOTP secret, which has to be read to be compared.
+        from 128 random bits or more. The one exception is a TOTP secret, which has to be read to be compared. Of a
+        passkey only its public half is here.
         The audit log's rows cannot be changed or deleted: triggers refuse it.
 """
 
@@ -9,12 +10,13 @@ from __future__ import annotations
 
 from typing import Final
 
-from sqlalchemy import JSON, Column, ForeignKey, Index, Integer, MetaData, String, Table, Text
+from sqlalchemy import JSON, Column, ForeignKey, Index, Integer, LargeBinary, MetaData, String, Table, Text
 
 from daybreak.catalog.schema import Instant
 
-#: The schema that this Daybreak knows; it stands in the file as `user_version`.
-VERSION: Final = 1
+#: The schema that this Daybreak knows; it stands in the file as `user_version`. 2: passkeys. What a version adds are
+#: tables, which are made where they are missing; one that changes a table has to say how.
+VERSION: Final = 2
 
 metadata: Final = MetaData()
 
@@ -75,6 +77,21 @@ recovery: Final = Table(
     Column("person", Integer, ForeignKey("people.id", ondelete="CASCADE"), nullable=False),
 )
 
+passkeys: Final = Table(
+    "passkeys",
+    metadata,
+    Column("id", String(12), primary_key=True),
+    Column("name", String(64), nullable=False),
+    Column("person", Integer, ForeignKey("people.id", ondelete="CASCADE"), nullable=False),
+    Column("credential", LargeBinary, nullable=False, unique=True),  # what an authenticator calls it
+    Column("public_key", LargeBinary, nullable=False),  # as COSE writes it
+    Column("handle", LargeBinary, nullable=False),  # what an authenticator calls the person
+    Column("uses", Integer, nullable=False),  # as the authenticator counts them; 0 of those that do not count
+    Column("made_at", Instant, nullable=False),
+    Column("used_at", Instant),
+    Index("ix_passkeys_person", "person"),
+)
+
 audit: Final = Table(
     "audit",
     metadata,
@@ -90,9 +107,10 @@ audit: Final = Table(
 )
 
 _NO: Final = "SELECT RAISE(ABORT, 'the audit log is only added to')"
+_LAST: Final = "(SELECT max(id) FROM audit)"
 #: What keeps the audit log as it was written. INSERT OR REPLACE would delete a row without asking the second one.
 TRIGGERS: Final = (
-    f"CREATE TRIGGER audit_stays BEFORE UPDATE ON audit BEGIN {_NO}; END",
-    f"CREATE TRIGGER audit_keeps BEFORE DELETE ON audit BEGIN {_NO}; END",
-    f"CREATE TRIGGER audit_adds BEFORE INSERT ON audit WHEN NEW.id <= (SELECT max(id) FROM audit) BEGIN {_NO}; END",  # noqa: S608 -- no value of anybody's is in it
+    f"CREATE TRIGGER IF NOT EXISTS audit_stays BEFORE UPDATE ON audit BEGIN {_NO}; END",
+    f"CREATE TRIGGER IF NOT EXISTS audit_keeps BEFORE DELETE ON audit BEGIN {_NO}; END",
+    f"CREATE TRIGGER IF NOT EXISTS audit_adds BEFORE INSERT ON audit WHEN NEW.id <= {_LAST} BEGIN {_NO}; END",
 )

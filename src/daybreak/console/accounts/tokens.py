@@ -55,7 +55,7 @@ class Tokens:
         self, user: User, name: str, verbs: Collection[str], *, lasting: timedelta, at: datetime, by: By
     ) -> tuple[Token, str]:
         """A new token and its text, which is told this once."""
-        name = title_of(name)
+        name = title_of(name, "token")
         if not verbs or not set(verbs) <= set(VERBS):
             raise UsageError("a token is for verbs of Daybreak", hint=f"one or more of: {', '.join(VERBS)}")
         if above := sorted(verb for verb in verbs if VERBS[verb] > user.role):

@@ -87,11 +87,11 @@ def key_of(text: str) -> str:
     return unicodedata.normalize("NFKC", text.strip()[:256]).casefold()
 
 
-def title_of(text: str) -> str:
-    """What a token is called. Raise UsageError."""
+def title_of(text: str, what: str) -> str:
+    """What a token or a passkey is called. Raise UsageError."""
     title = text.strip()
     if not title or not title.isprintable() or len(title) > _TITLE_LENGTH:
-        raise UsageError(f"a token's name has 1 to {_TITLE_LENGTH} letters on one line", hint="choose another name")
+        raise UsageError(f"a {what}'s name has 1 to {_TITLE_LENGTH} letters on one line", hint="choose another name")
     return title
 
 
