@@ -34,7 +34,7 @@ def free_port() -> int:
 
 ROOT: Final = Path(__file__).parents[1]
 PORT: Final = free_port()
-BASE: Final = f"http://127.0.0.1:{PORT}"
+BASE: Final = f"http://localhost:{PORT}"  # a name, so that the pages offer passkeys
 PASSWORD: Final = "four words for pictures"  # noqa: S105 -- of a demo that is gone a minute later
 DESK: Final = {"width": 1280, "height": 900}
 PHONE: Final = {"width": 390, "height": 844}

@@ -244,7 +244,13 @@ def _passkeys(accounts: Accounts) -> list[ControllerRouterHandler]:
         passkeys.remove(user, passkey, at(request), by(request), but=session_of(request).hash)
         return {"id": passkey, "removed": True}
 
-    @get("/api/me/passkeys", sync_to_thread=True, guards=_OWN, tags=_TAGS, summary="One's own passkeys")
+    @get(
+        "/api/me/passkeys",
+        sync_to_thread=True,
+        guards=_OWN,
+        tags=_TAGS,
+        summary="One's own passkeys, which are added in a browser",
+    )
     def own(request: Asked) -> list[KnownPasskey]:
         return [_passkey(one) for one in passkeys.list(session_of(request).user)]
 
