@@ -112,6 +112,28 @@ def write_durable(path: Path, content: bytes, *, group_of: Path) -> None:
     fsync_folder(path.parent)
 
 
+def write_like(path: Path, content: bytes, *, like: Path) -> None:
+    """Put a file in its place, with the owner and mode of another one, which may be the one that it replaces."""
+    known = like.stat()
+    beside = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    beside.unlink(missing_ok=True)
+    handle = os.open(
+        beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600
+    )  # not even for a moment for all
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            if (known.st_uid, known.st_gid) != (os.geteuid(), os.getegid()):
+                os.fchown(file.fileno(), known.st_uid, known.st_gid)
+            os.fchmod(file.fileno(), known.st_mode & 0o7777)
+            os.fsync(file.fileno())
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
+    fsync_folder(path.parent)
+
+
 class EarlyWriter:
     """Writes a large file so that the disk begins at once, and the fsync at its end has little left to wait for.
 

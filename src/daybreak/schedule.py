@@ -69,6 +69,13 @@ def parse_spec(spec: str) -> str:
     return cron
 
 
+def comes_within(spec: str, most: timedelta) -> bool:
+    """Whether a schedule that can be read comes at least so often, to a day, all year long."""
+    cron = parse_spec(spec)
+    days = (_ANY_DAY + timedelta(days=number) for number in range(366))
+    return all(next(CronSim(cron, day)) - day <= most for day in days)
+
+
 def parse_zone(name: str) -> ZoneInfo:
     """The zone of an IANA name. Raise ValueError where this machine does not know it."""
     try:

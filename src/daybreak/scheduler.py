@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import sys
 import threading
 from collections.abc import Callable, Generator
@@ -218,7 +219,8 @@ class _Accepted:
         """A site of its own for somebody who asks the runner, with the configuration that was accepted."""
         settings, here = load(self._file), self._site
         with Catalog.open(here.catalog.folder) as catalog:
-            yield Site(settings, catalog, here.engine.listener, cancel=threading.Event(), trigger="runner")
+            cancel = threading.Event()
+            yield Site(settings, catalog, here.engine.listener, cancel=cancel, trigger="runner", file=here.file)
 
     def begin(self, turn: Turn) -> Launched:
         """Start the command that a person would type, in a session of its own."""
@@ -251,7 +253,7 @@ def _reload(scheduler: Scheduler, keep: _Accepted, explicit: Path | None, say: S
 @contextlib.contextmanager
 def _callers(keep: _Accepted, say: Say) -> Generator[None]:
     """Listen for those who ask the runner. Where that cannot be, the schedule is kept all the same."""
-    runner = RunnerSocket(keep.opened, keep.folder, log=say)
+    runner = RunnerSocket(keep.opened, keep.folder, log=say, take=_read_again)
     try:
         runner.start()
     except (DaybreakError, OSError) as error:
@@ -260,6 +262,11 @@ def _callers(keep: _Accepted, say: Say) -> Generator[None]:
         yield
     finally:
         runner.stop()
+
+
+def _read_again() -> None:
+    """Have this process do what `systemctl reload` has it do; its main thread keeps the schedule, and hears of it."""
+    signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGHUP)
 
 
 @contextlib.contextmanager

@@ -160,7 +160,8 @@ class _Serving:
         settings, folder, _ = _look(self._file)
         console = settings.console if settings is not None else Console()
         world = World(console=console, folder=folder, settings=settings, catalog=None, alone=self._parts == BOTH)
-        self._see(world)
+        world.reread = lambda: self._see(world)
+        world.reread()
         pages = Pages(world)
         try:
             address = pages.start()
@@ -221,19 +222,21 @@ def _signals() -> Generator[Callable[[timedelta], set[int]]]:
     """A wait that ends early when TERM, INT or HUP comes; which came."""
     reading, writing = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
 
-    def note(number: int, _frame: FrameType | None) -> None:
-        with contextlib.suppress(BlockingIOError):
-            os.write(writing, bytes([number]))
+    def note(_number: int, _frame: FrameType | None) -> None:
+        """Nothing: its number is in the pipe already."""
 
     def wait(pause: timedelta) -> set[int]:
         ready, _, _ = select.select([reading], [], [], pause.total_seconds())
         return set(os.read(reading, 4096)) if ready else set()
 
+    # Written by the handler that is no Python: one that is would wait for the end of a wait that it came just before.
+    heard = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
     before = {number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
     try:
         yield wait
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+        signal.set_wakeup_fd(heard)
         os.close(reading)
         os.close(writing)

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from daybreak import config
-from daybreak.config.describe import _duration, _toml
+from daybreak.config.describe import _toml, show_length
 from daybreak.config.server import KeyTable, ServerTable
 from daybreak.config.tables import SECTIONS, SINGLES, KeepTable, RefreshTable, TopTable
 from daybreak.model import BackupPlan, Database, Keep, RefreshPlan, Repository, SshHost
@@ -188,4 +188,4 @@ def test_any_text_survives_toml(text: str) -> None:
 
 @given(st.timedeltas(timedelta(0), timedelta(days=1000)).map(lambda value: value - value % timedelta(milliseconds=1)))
 def test_any_duration_survives(value: timedelta) -> None:
-    assert abs(parse_duration(_duration(value)) - value) < timedelta(microseconds=2)
+    assert abs(parse_duration(show_length(value)) - value) < timedelta(microseconds=2)

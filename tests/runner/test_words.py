@@ -16,6 +16,7 @@ from daybreak.runner.words import (
     Accept,
     Backup,
     Cancel,
+    Change,
     Check,
     Doctor,
     Drill,
@@ -27,7 +28,9 @@ from daybreak.runner.words import (
     Identify,
     Locks,
     LookAhead,
+    LookAtChange,
     LookAtForgetting,
+    LookAtSettings,
     NotifyTest,
     Prune,
     Refresh,
@@ -80,7 +83,11 @@ REQUESTS: list[Request] = [
     Unlock(repository="r2"),
     Doctor(tonight=True),
     NotifyTest(destination=""),
+    LookAtSettings(),
+    LookAtChange(setting="backups.nightly.schedule", value=""),
+    Change(setting="repositories.r2.keep.daily", value="9", base="0" * 64, who="ada", key="k" * 16),
 ]
+CHANGE = {"ask": "change", "setting": "timezone", "value": "UTC", "base": "0" * 64}
 
 
 @pytest.mark.parametrize("request_", REQUESTS, ids=lambda one: one.ask)
@@ -171,6 +178,9 @@ RESCUE = {"ask": "rescue", "archive": RUN, "backup": "", "database": "dev", "tab
             "who",
             ["run 1", "a\nb", "x" * 81, " ada", "\x1b[2J", None, 3],
         ),
+        (CHANGE, "setting", ["", ".", "a..b", "a.b.c.d.e", "/etc", "a b", 'a."b"', "a\n", "x" * 64, "ü", None, 3]),
+        (CHANGE, "value", ["a\nb", "a\r", "\x1b[2J", "\0", "\u2028", "x" * 201, " ", None, 3, True, ["a"], {}]),
+        (CHANGE, "base", ["", "0" * 63, "G" * 64, None]),
         ({"ask": "cancel", "run": RUN, "who": "ada"}, "who", ["run 20261122-020000-3f9a", ["ada"]]),
     ],
     ids=lambda one: one if isinstance(one, str) else "",

@@ -13,6 +13,7 @@ from daybreak.cli.holding import hold_document, hold_line
 from daybreak.cli.output import Door, say, table, when
 from daybreak.cli.shared import at_site, verb, who
 from daybreak.documents import run_document
+from daybreak.errors import UsageError
 from daybreak.units import rfc3339, show_bytes, show_count, show_duration
 
 if TYPE_CHECKING:
@@ -302,6 +303,37 @@ def show_config(door: Door) -> None:
 
     text = show(load(Path(door.config) if door.config else None))
     say(door, tomllib.loads(text), text.rstrip())
+
+
+@config.command("set")
+@click.argument("setting", required=False)
+@click.argument("value", required=False)
+@click.option("--default", "to_default", is_flag=True, help="Take the key out of the file: its default counts.")
+@click.option("--dry-run", is_flag=True, help="Show what would change, and change nothing.")
+@verb
+def set_config(door: Door, setting: str | None, value: str | None, *, to_default: bool, dry_run: bool) -> int:
+    """Change one key of the file, as the console does; without a SETTING list those that can be."""
+    from dataclasses import asdict  # noqa: PLC0415 -- keeps --help fast
+
+    if setting is not None and (value is None) is not to_default:
+        raise UsageError(f"what is {setting} to be?", hint="give a VALUE, or --default")
+    with at_site(door) as site:
+        if setting is None:
+            listed = site.options()
+            lines = [
+                f"{one.setting} = {one.value or one.default}{'' if one.value else '  (default)'}" for one in listed
+            ]
+            say(door, {"settings": [asdict(one) for one in listed]}, "\n".join(lines))
+            return 0
+        prospect = site.look_at_setting(setting, value or "")
+        changed = None if dry_run or prospect.faults else site.change_setting(setting, value or "", base=prospect.base)
+    document = {**asdict(prospect), "file": str(site.file), "changed": changed is not None}
+    lines = [*prospect.difference, *prospect.faults]
+    if changed is not None:
+        lines.append(f"{site.file} is changed; what it was is in {changed.kept}")
+        lines.append("a daybreak serve that runs takes it with: systemctl reload daybreak daybreak-console")
+    say(door, document, "\n".join(lines) or f"{setting} is that already")
+    return 3 if prospect.faults else 0
 
 
 @config.command("example")

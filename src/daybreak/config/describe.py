@@ -200,6 +200,15 @@ def show_settings(settings: Settings) -> str:
     return "\n".join(lines) + "\n"
 
 
+def show_length(value: timedelta) -> str:
+    """The shortest exact way to write a duration that the configuration reads."""
+    for unit, size in (("d", 86_400), ("h", 3600), ("m", 60), ("s", 1)):
+        if value and value % timedelta(seconds=size) == timedelta(0):
+            return f"{value // timedelta(seconds=size)}{unit}"
+    milliseconds, rest = divmod(value, timedelta(milliseconds=1))
+    return f"{milliseconds}.{rest.microseconds:03}ms" if rest else f"{milliseconds}ms"
+
+
 def _example_table(kind: type[BaseModel], values: Mapping[str, object], *, explain: bool) -> Iterator[str]:
     # Keys that are set come first, so that the short file inside the long one can be seen.
     for key in dict.fromkeys([*values, *_keys(kind)]):
@@ -238,7 +247,7 @@ def _toml(value: object) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, timedelta):
-        return f'"{_duration(value)}"'
+        return f'"{show_length(value)}"'
     if isinstance(value, str | Path):
         # A JSON string is a TOML string but for DEL, which TOML wants escaped.
         return json.dumps(str(value), ensure_ascii=False).replace("\x7f", "\\u007f")
@@ -252,15 +261,6 @@ def _toml(value: object) -> str:
 
 def _toml_key(key: str) -> str:
     return key if _BARE.fullmatch(key) else json.dumps(key)
-
-
-def _duration(value: timedelta) -> str:
-    """The shortest exact way to write a duration that the configuration reads."""
-    for unit, size in (("d", 86_400), ("h", 3600), ("m", 60), ("s", 1)):
-        if value and value % timedelta(seconds=size) == timedelta(0):
-            return f"{value // timedelta(seconds=size)}{unit}"
-    milliseconds, rest = divmod(value, timedelta(milliseconds=1))
-    return f"{milliseconds}.{rest.microseconds:03}ms" if rest else f"{milliseconds}ms"
 
 
 def _secret(source: SecretSource | None) -> dict[str, object]:

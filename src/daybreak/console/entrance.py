@@ -10,6 +10,7 @@ from litestar import Litestar
 from daybreak.console import (
     api,
     asking,
+    changing,
     download,
     errands,
     health,
@@ -56,6 +57,7 @@ def application(world: World, accounts: Accounts) -> Litestar:
             *api.handlers(),
             *asking.handlers(note),
             *errands.handlers(note),
+            *changing.handlers(note),
             *download.handlers(note),
         ],
         middleware=security.middleware(world, accounts),

@@ -15,7 +15,7 @@ from daybreak.errors import Busy, ConfigError, DaybreakError, Refused, TimedOut,
 from daybreak.runner.client import LineBroke, NoRunner, ask
 from daybreak.runner.looks import Reply
 from daybreak.runner.values import LONGEST_WHO
-from daybreak.runner.words import Act, Cancel, HoldIt, Release, Request
+from daybreak.runner.words import Act, Cancel, Change, HoldIt, Release, Request
 
 _STATUS: Final[dict[type[DaybreakError], int]] = {
     UsageError: 422,
@@ -58,7 +58,7 @@ def answer(world: World, request: Request) -> Reply:
     return found[-1] if found else {}
 
 
-def signed(request: Act | Cancel | HoldIt | Release, person: Person, key: str = "") -> Request:
+def signed(request: Act | Change | Cancel | HoldIt | Release, person: Person, key: str = "") -> Request:
     """A request with the name of whoever asks, and the key of his click."""
     who = person.name[:LONGEST_WHO].strip()
     if isinstance(request, Cancel | HoldIt | Release):

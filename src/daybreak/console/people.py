@@ -13,7 +13,7 @@ class Role(IntEnum):
     VIEWER = 1  # look at everything but secrets
     OPERATOR = 2  # run plans, cancel, hold and release
     RESTORER = 3  # refresh, restore, undo, accept, fetch
-    ADMIN = 4  # forget; people, tokens, audit
+    ADMIN = 4  # forget; settings, people, tokens, audit
 
     @property
     def word(self) -> str:

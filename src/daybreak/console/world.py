@@ -77,6 +77,7 @@ class World:
     faults: tuple[str, ...] = ()  # of the start and the configuration: in words, with what to do next
     alone: bool = True  # whether console, scheduler and runner are one process
     clock: Callable[[], datetime] = now
+    reread: Callable[[], None] = lambda: None  # has `settings` and `faults` be what the file says now
     examined: dict[bool, Examined] = field(default_factory=dict[bool, Examined])  # by whether it was about tonight
     _fault: str = ""  # why the catalog cannot be read
     _tried: float = float("-inf")

@@ -4,13 +4,14 @@ The work goes on whatever becomes of the asker, of the line to him and of this p
 its log tell everybody how it is. A run that already carries out what is asked for is joined, not started again.
 
 Shapes  every act gives objects: one for whatever begins a run (`{"run", "state", "joined"}`), `state`, `cancel`,
-        `hold`, `release`; what `looks.py` says for what is only looked at; and for `follow` a stream of
+        `hold`, `release`, `change`; what `looks.py` says for what is only looked at; and for `follow` a stream of
         `{"event": "step" | "progress" | "beat" | "ended", …}` that ends with `ended`.
 Errors  those of `site`; `DaybreakError` for a Daybreak that ended before its run began, in its own words.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
@@ -23,6 +24,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import IO, Any, Final, cast
 
+from daybreak import files
 from daybreak.documents import read_fault, run_document
 from daybreak.errors import DaybreakError, TimedOut
 from daybreak.jobs.slots import asked_slot
@@ -32,7 +34,7 @@ from daybreak.runner import keys
 from daybreak.runner.looks import Reply, look
 from daybreak.runner.orders import order_of
 from daybreak.runner.variables import RUN_ID, TRIGGER
-from daybreak.runner.words import Act, Cancel, Follow, HoldIt, Look, Release, Request, Start, State
+from daybreak.runner.words import Act, Cancel, Change, Follow, HoldIt, Look, Release, Request, Start, State
 from daybreak.secret import mask
 from daybreak.site import Site
 from daybreak.systemd.notify import OWN_VARIABLES
@@ -42,6 +44,7 @@ SiteLoader = Callable[[], AbstractContextManager[Site]]
 
 _LOOK_S: Final = 0.5
 _BEGINS_WITHIN_S: Final = 60.0
+_TAKEN_WITHIN_S: Final = 10.0
 _PROGRESS_S: Final = 5.0
 _LONGEST_SAID: Final = 2**20
 #: So often a follower hears something, whatever the run does; whoever hears nothing for longer has lost the line.
@@ -51,8 +54,9 @@ BEAT_S: Final = 10.0
 class Acts:
     """Does what is asked for, one configuration and state folder at a time. Usable from several threads."""
 
-    def __init__(self, load: SiteLoader, *, through: str) -> None:
+    def __init__(self, load: SiteLoader, *, through: str, take: Callable[[], None] = lambda: None) -> None:
         self._load = load
+        self._take = take  # has whoever keeps the schedule read the configuration again
         self._through = through  # how the asker came, for the record
         self._starting = threading.Lock()
         self._children: list[_Child] = []
@@ -77,6 +81,8 @@ class Acts:
                 by = _for(request.who, person)
                 hold = site.hold(request.database, until=request.until or None, why=request.why, by=by)
                 yield {"database": hold.database, "until": rfc3339(hold.until) if hold.until else None, "why": hold.why}
+            elif isinstance(request, Change):
+                yield self._change(site, request, person)
             else:
                 assert isinstance(request, Release)
                 yield {"database": request.database, "released": site.release(request.database) is not None}
@@ -131,6 +137,22 @@ class Acts:
             trigger = _for(act.who, person) if act.who else f"{person} through {self._through}"
             return self._begin(site, order.words, run, trigger=trigger)
 
+    def _change(self, site: Site, request: Change, person: str) -> Reply:
+        """Save another value of a key, once for each click, and wait until it counts."""
+        state = site.catalog.folder
+        digest = keys.run_of(state, request) if request.key else None
+        if digest is not None:
+            return {"setting": request.setting, "taken": _is_taken(site, digest), "joined": True}
+        done = site.change_setting(request.setting, request.value, base=request.base)
+        if request.key:
+            keys.keep(state, request, done.digest)
+        self._take()
+        until = time.monotonic() + _TAKEN_WITHIN_S
+        while not (taken := _is_taken(site, done.digest)) and time.monotonic() < until:
+            time.sleep(_LOOK_S / 10)
+        told = {"setting": done.setting, "before": done.before, "after": done.after, "kept": str(done.kept)}
+        return {**told, "by": _for(request.who, person), "taken": taken, "joined": False}
+
     def _begin(
         self,
         site: Site,
@@ -171,6 +193,13 @@ def _of_key(site: Site, act: Act) -> _Known | None:
 
 def _joined(run: Run) -> Reply:
     return {"run": run.id, "state": run.state.value, "joined": True}
+
+
+def _is_taken(site: Site, digest: str) -> bool:
+    """Whether what was saved is what jobs are begun with."""
+    with contextlib.suppress(OSError):
+        return files.sha256_file(site.settings.path) == digest
+    return False
 
 
 def _for(who: str, person: str) -> str:

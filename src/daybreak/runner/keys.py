@@ -2,7 +2,8 @@
 
 Shapes  `asked/` in the state folder has one file for each key, named by its sha256, with the run's id and the sha256
         of what was asked for. It is written before the run is started, so a runner that dies in between starts the same
-        run, not another one. Files older than a week go; so do the oldest where there are too many.
+        run, not another one. A change of the configuration begins no run: its file has, afterwards, the sha256 of the
+        configuration that it made. Files older than a week go; so do the oldest where there are too many.
 Errors  `Refused` for a key that was used for something else; `PublishError` for what the disk refuses.
 """
 
@@ -19,14 +20,14 @@ from typing import Final, cast
 from daybreak import files
 from daybreak.catalog.folder import make_folder
 from daybreak.errors import Refused
-from daybreak.runner.words import Act, write_request
+from daybreak.runner.words import Act, Change, write_request
 
 _FOLDER: Final = "asked"
 _MOST: Final = 1000
 _KEPT_S: Final = 7 * 86400.0
 
 
-def run_of(state: Path, act: Act) -> str | None:
+def run_of(state: Path, act: Act | Change) -> str | None:
     """The run that this key stands for; None for a key that is new. Raise Refused."""
     try:
         found: object = json.loads(_file(state, act).read_bytes())
@@ -40,7 +41,7 @@ def run_of(state: Path, act: Act) -> str | None:
     return str(said.get("run", ""))
 
 
-def keep(state: Path, act: Act, run: str) -> None:
+def keep(state: Path, act: Act | Change, run: str) -> None:
     """Remember which run a key stands for."""
     file = _file(state, act)
     make_folder(file.parent)
@@ -50,11 +51,11 @@ def keep(state: Path, act: Act, run: str) -> None:
     _tidy(file.parent)
 
 
-def _file(state: Path, act: Act) -> Path:
+def _file(state: Path, act: Act | Change) -> Path:
     return state / _FOLDER / f"{sha256(act.key.encode()).hexdigest()[:32]}.json"
 
 
-def _digest(act: Act) -> str:
+def _digest(act: Act | Change) -> str:
     return sha256(write_request(replace(act, key=""))).hexdigest()
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Iterator
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -27,7 +28,9 @@ from daybreak.runner.words import (
     Locks,
     Look,
     LookAhead,
+    LookAtChange,
     LookAtForgetting,
+    LookAtSettings,
     NotifyTest,
     Snapshots,
     Unlock,
@@ -93,6 +96,15 @@ def _answers(site: Site, request: Look) -> Iterator[Reply]:
     elif isinstance(request, NotifyTest):
         for name, fault in site.notify_test(request.destination or None).items():
             yield {"destination": name, "sent": not fault, "fault": fault}
+    elif isinstance(request, LookAtSettings):
+        listed = site.options()
+        for start in range(0, len(listed), PART):
+            yield {"settings": [asdict(one) for one in listed[start : start + PART]]}
+    elif isinstance(request, LookAtChange):
+        found = site.look_at_setting(request.setting, request.value)
+        obstacle = site.obstacle(request.setting, request.value)
+        told = {"obstacle": obstacle.message, "remedy": obstacle.hint} if obstacle else {"obstacle": "", "remedy": ""}
+        yield {**asdict(found), "file": str(site.file), **told}
     else:
         yield from _of_repository(site, request)
 

@@ -51,9 +51,16 @@ def _to_stderr(line: str) -> None:
 class RunnerSocket:
     """Listens in threads of its own between `start` and `stop`. What it started goes on afterwards."""
 
-    def __init__(self, load: SiteLoader, folder: Path, *, log: Callable[[str], None] = _to_stderr) -> None:
+    def __init__(
+        self,
+        load: SiteLoader,
+        folder: Path,
+        *,
+        log: Callable[[str], None] = _to_stderr,
+        take: Callable[[], None] = lambda: None,
+    ) -> None:
         self.path = folder / SOCKET
-        self._acts = Acts(load, through="the runner")
+        self._acts = Acts(load, through="the runner", take=take)
         self._log = log
         self._stop = threading.Event()
         self._room = threading.BoundedSemaphore(_MOST_CALLERS)

@@ -23,6 +23,7 @@ _INSTANT: Final = re.compile(r"\d{4}-\d\d-\d\dT[0-9:.]{5,15}(?:Z|[+-]\d\d:\d\d)"
 _SNAPSHOT: Final = re.compile(r"[0-9a-f]{8,64}")
 _KEY: Final = re.compile(r"[A-Za-z0-9_-]{16,64}")
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}")
+_SETTING: Final = re.compile(r"[A-Za-z0-9_-]{1,63}(?:\.[A-Za-z0-9_-]{1,63}){0,3}")
 _LONGEST_TEXT: Final = 200
 LONGEST_WHO: Final = 80
 _MOST_TABLES: Final = 40
@@ -63,6 +64,11 @@ def _is_instant(value: object) -> bool:
 def _is_text(value: object) -> bool:
     """Some words on one line."""
     return isinstance(value, str) and bool(value.strip()) and value.isprintable() and len(value) <= _LONGEST_TEXT
+
+
+def _is_value(value: object) -> bool:
+    """A text as `_is_text` takes it, or nothing: the key is taken out."""
+    return value == "" or _is_text(value)
 
 
 def _is_who(value: object) -> bool:
@@ -107,6 +113,9 @@ _IS: Final[dict[str, Callable[[object], bool]]] = {
     "tonight": _is_answer,
     "who": _is_who,
     "key": _like(_KEY, ""),
+    "setting": _like(_SETTING),
+    "value": _is_value,
+    "base": _like(_DIGEST),
 }
 _HINTS: Final = {
     "kind": f"it is one of {', '.join(KINDS)}",
@@ -132,4 +141,7 @@ _HINTS: Final = {
     "tonight": "it is true or false",
     "who": f"it is the name of a person, at most {LONGEST_WHO} letters on one line",
     "key": "it is empty, or 16 to 64 letters, digits, _ and -",
+    "setting": "it is the dotted path of a key, like backups.nightly.schedule",
+    "value": f"it is empty, or a value on one line, at most {_LONGEST_TEXT} letters",
+    "base": "it is what the preview said",
 }

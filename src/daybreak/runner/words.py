@@ -14,6 +14,21 @@ from dataclasses import MISSING, asdict, dataclass, fields
 from typing import Any, ClassVar, Final, cast
 
 from daybreak.errors import UsageError
+from daybreak.runner.glances import (
+    Doctor,
+    Files,
+    Identify,
+    Locks,
+    Look,
+    LookAhead,
+    LookAtChange,
+    LookAtForgetting,
+    LookAtSettings,
+    NotifyTest,
+    Snapshots,
+    Unlock,
+    Weigh,
+)
 from daybreak.runner.values import KINDS, NOW, Value, checked, shown
 
 __all__ = [
@@ -25,6 +40,7 @@ __all__ = [
     "Act",
     "Backup",
     "Cancel",
+    "Change",
     "Check",
     "Doctor",
     "Drill",
@@ -37,7 +53,9 @@ __all__ = [
     "Locks",
     "Look",
     "LookAhead",
+    "LookAtChange",
     "LookAtForgetting",
+    "LookAtSettings",
     "NotifyTest",
     "Prune",
     "Refresh",
@@ -235,103 +253,27 @@ class Forget(_Begun):
     seen: str  # what the preview said
 
 
-# -- what is only looked at, and short acts -------------------------------------------------------------
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LookAhead:
-    """What a refresh would do now."""
+class Change(_Begun):
+    """Give a key of the configuration a value, "": the default, where the file is what `LookAtChange` was based on."""
 
-    ask: ClassVar[str] = "look-ahead"
-    plan: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Identify:
-    """Which database really answers under a name, beside the one that is enrolled."""
-
-    ask: ClassVar[str] = "identify"
-    database: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LookAtForgetting:
-    """What would be forgotten now, and why."""
-
-    ask: ClassVar[str] = "look-at-forgetting"
-    repository: str
-    only: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Snapshots:
-    """What a repository itself says it holds."""
-
-    ask: ClassVar[str] = "snapshots"
-    repository: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Files:
-    """The files of one snapshot."""
-
-    ask: ClassVar[str] = "files"
-    repository: str
-    snapshot: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Weigh:
-    """What a repository weighs."""
-
-    ask: ClassVar[str] = "weigh"
-    repository: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Locks:
-    """Who holds a repository."""
-
-    ask: ClassVar[str] = "locks"
-    repository: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Unlock:
-    """Remove the locks that dead restics of this host left."""
-
-    ask: ClassVar[str] = "unlock"
-    repository: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Doctor:
-    """Look at every piece of the chain, or only at what tonight needs."""
-
-    ask: ClassVar[str] = "doctor"
-    tonight: bool
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NotifyTest:
-    """Send a message to a destination, or to all of them."""
-
-    ask: ClassVar[str] = "notify-test"
-    destination: str
+    ask: ClassVar[str] = "change"
+    setting: str
+    value: str
+    base: str
 
 
 #: What begins a run that a person wants.
 Act = Backup | Ship | Check | Prune | Drill | Refresh | Undo | Accept | Restore | Rescue | Fetch | Forget
-#: What is answered by looking, or done at once.
-Look = LookAhead | Identify | LookAtForgetting | Snapshots | Files | Weigh | Locks | Unlock | Doctor | NotifyTest
-Request = Start | State | Follow | Cancel | HoldIt | Release | Act | Look
+Request = Start | State | Follow | Cancel | HoldIt | Release | Change | Act | Look
 
 _REQUESTS: Final[dict[str, type[Request]]] = {
     one.ask: one
     for one in (
-        *(Start, State, Follow, Cancel, HoldIt, Release),
+        *(Start, State, Follow, Cancel, HoldIt, Release, Change),
         *(Backup, Ship, Check, Prune, Drill, Refresh, Undo, Accept, Restore, Rescue, Fetch, Forget),
-        *(LookAhead, Identify, LookAtForgetting, Snapshots, Files, Weigh, Locks, Unlock, Doctor, NotifyTest),
+        *(LookAhead, Identify, LookAtForgetting, LookAtSettings, LookAtChange),
+        *(Snapshots, Files, Weigh, Locks, Unlock, Doctor, NotifyTest),
     )
 }
 

@@ -13,6 +13,7 @@ import threading
 from collections.abc import Generator
 from enum import Enum
 from pathlib import Path
+from typing import Any
 
 from daybreak import config, files
 from daybreak.catalog import Catalog
@@ -21,6 +22,7 @@ from daybreak.errors import ConfigError, PublishError, UsageError
 from daybreak.jobs.alerts import shout
 from daybreak.jobs.run import Listener
 from daybreak.site.archives import Archives
+from daybreak.site.configuring import Configuring
 from daybreak.site.doctoring import Doctoring
 from daybreak.site.looking import Looking
 from daybreak.site.offsite import OffSite
@@ -41,7 +43,7 @@ class Record(Enum):
     NOT = "not"
 
 
-class Site(Archives, Targets, Restoring, OffSite, Repositories, Looking, Timing, Telling, Doctoring):
+class Site(Archives, Targets, Restoring, OffSite, Repositories, Looking, Timing, Telling, Doctoring, Configuring):
     """One configuration and its state folder, with every verb."""
 
 
@@ -78,7 +80,7 @@ def open_site(
         def alone(*, tell: bool) -> Site:
             own = stack.enter_context(tempfile.TemporaryDirectory(prefix="daybreak-"))
             catalog = stack.enter_context(Catalog.open(Path(own)))
-            asked = {"trigger": trigger, "first_id": first_id}
+            asked: dict[str, Any] = {"trigger": trigger, "first_id": first_id}
             return Site(settings, catalog, listener, cancel=cancel, alone=True, tell=tell, **asked)
 
         if record is Record.NOT:

@@ -9,6 +9,7 @@ import contextlib
 import difflib
 import threading
 from collections.abc import Callable, Generator, Mapping
+from pathlib import Path
 from typing import Any, TypeVar
 
 from daybreak import config
@@ -40,8 +41,10 @@ class Base:
         first_id: str = "",
         alone: bool = False,
         tell: bool = True,
+        file: Path | None = None,
     ) -> None:
         self.settings = settings
+        self.file = file or settings.path  # that a person writes; `daybreak serve` reads a copy that it accepted
         self.catalog = catalog
         self.cancel = cancel
         self.trigger = trigger

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from daybreak import config, files
+from daybreak import config
 from daybreak.config import editing
 from daybreak.credentials import read_secret
 from daybreak.errors import OffsiteError, Refused, UsageError
@@ -19,6 +18,7 @@ from daybreak.process import Runner
 from daybreak.restic import Listing, Lock, Restic
 from daybreak.secret import Secret
 from daybreak.site.base import Base
+from daybreak.site.configuring import CONFIGURATION, save
 from daybreak.site.timing import in_slot
 from daybreak.upkeep import Upkeep
 
@@ -51,11 +51,10 @@ class Repositories(Base):
         A password that is made here is shown to `confirm` before anything is written; None: a person has said that
         it will be copied from the file. Raise Refused where nobody confirms it.
         """
-        path = self.settings.path.resolve()
+        path = self.file.resolve()
+        before = path.read_bytes()
         file = password_file or path.with_name(f"{name}.password")
-        text = editing.add_repository(
-            path.read_text("utf-8"), name, {**values, "password_file": str(file)}, backups=backups
-        )
+        text = editing.add_repository(before.decode(), name, {**values, "password_file": str(file)}, backups=backups)
         chosen = config.check_content(path, text.encode()).repositories[name]
         made = not file.exists()
         if made:
@@ -69,7 +68,7 @@ class Repositories(Base):
             repository.write_password(password, file)
         else:
             read_secret(SecretSource(file=file), Runner(cancel=self.cancel))
-        _replace(path, text)
+        save(path, before=before, after=text.encode(), lock=self.engine.lock_path(CONFIGURATION))
         restic = self._restic(chosen)
         return Added(repository=name, id=repository.init(restic), config=path, password_file=file, made_password=made)
 
@@ -153,21 +152,3 @@ class Repositories(Base):
         """The plans whose runs end with sending to a repository."""
         backups = {one.name for one in self._sending(chosen, None)}
         return backups | {one.name for one in self.settings.refreshes.values() if one.backup.name in backups}
-
-
-def _replace(path: Path, text: str) -> None:
-    """Put a new configuration in the place of the old one, with its owner and mode."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    before = path.stat()
-    with files.disk_errors(path, "cannot write"):
-        try:
-            with beside.open("w", encoding="utf-8") as file:
-                file.write(text)
-                file.flush()
-                os.fchmod(file.fileno(), before.st_mode & 0o7777)
-                os.fchown(file.fileno(), before.st_uid, before.st_gid)
-                os.fsync(file.fileno())
-            beside.replace(path)
-        finally:
-            beside.unlink(missing_ok=True)
-        files.fsync_folder(path.parent)

@@ -41,7 +41,7 @@ VERBS: Final = {
         Role.OPERATOR,
     ),
     **dict.fromkeys(("refresh", "restore", "undo", "accept", "fetch", "download"), Role.RESTORER),
-    **dict.fromkeys(("forget", "audit"), Role.ADMIN),
+    **dict.fromkeys(("forget", "audit", "set"), Role.ADMIN),
 }
 
 

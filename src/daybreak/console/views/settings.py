@@ -7,9 +7,12 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import groupby
 from typing import Any, Final, cast
 
 from daybreak import config
+from daybreak.config import Settings
+from daybreak.config.settable import settings_of
 from daybreak.console.views.words import plain
 from daybreak.console.world import Look
 
@@ -46,6 +49,14 @@ class Told:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Changeable:
+    """The keys of one table that can be set from here."""
+
+    name: str  # as in `Section`
+    settings: tuple[str, ...]  # dotted paths
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SettingsPage:
     """The page."""
 
@@ -54,6 +65,7 @@ class SettingsPage:
     alone: bool
     sections: tuple[Section, ...]
     destinations: tuple[Told, ...]
+    changeable: tuple[Changeable, ...]
 
 
 def settings_page(look: Look, *, alone: bool) -> SettingsPage:
@@ -77,7 +89,20 @@ def settings_page(look: Look, *, alone: bool) -> SettingsPage:
             )
             for name, one in look.settings.alerts.items()
         ),
+        changeable=tuple(_changeable(look.settings)) if look.configured else (),
     )
+
+
+def _changeable(settings: Settings) -> Iterator[Changeable]:
+    tables: dict[str, dict[str, dict[str, object]]] = {
+        "backups": {name: {} for name in settings.backups},
+        "refreshes": {name: {} for name in settings.refreshes},
+        "repositories": {name: {"keep": {}} if one.keep else {} for name, one in settings.repositories.items()},
+        "alerts": {name: {} for name in settings.alerts},
+    }
+    paths = [one.setting for one in settings_of(tables)]
+    for name, group in groupby(paths, lambda path: path.rpartition(".")[0]):
+        yield Changeable(name=name, settings=tuple(group))
 
 
 def _sections(root: Mapping[str, Any]) -> Iterator[Section]:
