@@ -97,11 +97,15 @@ def test_only_lines_that_change_are_in_the_difference() -> None:
     assert told == ("@@ -4 +4 @@", '-schedule = "02:00"', '+schedule = "03:00"')
 
 
-def test_a_file_in_which_nothing_can_change_by_itself_is_left_alone() -> None:
-    text = 'events = 1\n[alerts.d]\nevents = [\n  "failed",\n  # [why]\n  "late" ]\n'
+def test_where_a_comment_would_go_with_it_nothing_changes() -> None:
+    text = '[alerts.d]\nevents = [\n"missed" , \n  # last\n]\n# z\n'
+    with pytest.raises(ConfigError, match=r"^alerts\.d\.events: something else in this file would change"):
+        set_key(text, "alerts.d.events", ["failed"])
+
+
+def test_what_is_no_toml_is_not_edited() -> None:
     with pytest.raises(ConfigError, match="cannot be edited"):
         set_key("[x", "timezone", "UTC")
-    assert said(set_key(text, "alerts.d.events", ["failed", "late", "missed"]), "alerts.d.events")[-1] == "missed"
 
 
 # -- whatever the file and the change ------------------------------------------------------------------

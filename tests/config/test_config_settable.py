@@ -241,6 +241,8 @@ def within(setting: str, value: object, before: object = None) -> str:
         ("refreshes.weekly.swap_within", "10s", ["1s", "5m"], ["6m", "10ms"]),
         ("alerts.discord.events", None, [["failed", "refused", "quarantined", "late", "missed", "check_failed",
           "tonight_will_fail"]], [[], ["recovered"], ["failed"]]),
+        ("backups.nightly.proof", None, ["nightly", "weekly"], []),
+        ("backups.nightly.proof", "nightly", ["weekly"], ["refresh", None]),
         ("alerts.discord.events", ["failed"], [["failed", "late"], None], [[], ["late"]]),
     ],
 )  # fmt: skip

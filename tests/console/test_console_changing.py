@@ -86,6 +86,7 @@ def test_it_is_chosen_looked_at_and_saved_after_a_second_look(served: Served) ->
         saved = sent(ada, SCHEDULE, "03:30")
         assert (saved.status_code, saved.headers["location"]) == (303, f"{asked(SCHEDULE)}&done=taken")
         assert "It counts from the next run on" in ada.get(saved.headers["location"]).text
+        assert "did not take it yet" in ada.get(f"{asked(SCHEDULE)}&done=saved").text
         assert file.read_text() == before.replace('"02:00"', '"03:30"')
         assert "03:30" in ada.get("/schedule").text
         log = ada.get("/api/audit").json()["entries"][0]

@@ -75,7 +75,8 @@ def test_a_look_shows_the_lines_that_change_and_changes_nothing(runner: Runner, 
 
 def test_a_change_is_written_as_one_line_and_what_was_is_kept(runner: Runner, commented: Installation) -> None:
     commented.file.chmod(0o640)
-    os.chown(commented.file, 0, 12)
+    owner = (0, 12) if os.geteuid() == 0 else (os.geteuid(), os.getegid())
+    os.chown(commented.file, *owner)
     before = commented.file.read_bytes()
     said = change(runner, SCHEDULE, "Sun 03:30")
     after = commented.file.read_bytes()
@@ -85,7 +86,7 @@ def test_a_change_is_written_as_one_line_and_what_was_is_kept(runner: Runner, co
     assert Path(said["kept"]).read_bytes() == before
     for one in (commented.file, Path(said["kept"])):
         status = one.stat()
-        assert (status.st_mode & 0o7777, status.st_uid, status.st_gid) == (0o640, 0, 12)
+        assert (status.st_mode & 0o7777, status.st_uid, status.st_gid) == (0o640, *owner)
     assert [one.name for one in commented.folder.iterdir() if "partial" in one.name] == []
     assert any("change" in line and "Sun 03:30" in line for line in runner.log)
     assert commented.json("config", "show")["backups"]["nightly"]["schedule"] == "Sun 03:30"

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import random
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -17,6 +19,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from daybreak.model import Schedule, Timed
+from daybreak.serving import _signals
 from installation import PROGRAM, Installation, Started, processes, wait_for
 
 if TYPE_CHECKING:
@@ -252,3 +255,22 @@ def test_the_config_of_the_host_decides_not_its_zone(site: Installation) -> None
     assert with_zone.code == 0
     assert with_zone.out == site.apart("schedule", "--at", "2026-11-22T00:00Z", env={"TZ": "UTC"}).out
     assert PROGRAM[0] == sys.executable
+
+
+def test_a_signal_is_heard_also_where_no_python_runs() -> None:
+    """One that comes between the last step of Python and the wait would else be heard when the wait is over."""
+    found: list[tuple[set[int], float]] = []
+    with _signals() as heard:
+
+        def send() -> None:
+            time.sleep(0.1)
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGHUP)
+            found.append((heard(timedelta(seconds=60)), time.monotonic()))
+
+        thread = threading.Thread(target=send)
+        thread.start()
+        hashlib.pbkdf2_hmac("sha256", b"x", b"y", 4_000_000)  # the main thread is long where no handler can run
+        busy_until = time.monotonic()
+        thread.join()
+    assert found[0][0] == {signal.SIGHUP}
+    assert found[0][1] < busy_until

@@ -67,7 +67,7 @@ def set_key(text: str, setting: str, value: str | int | bool | Sequence[str] | N
             table[key] = said[key]
     edited = tomlkit.dumps(document)
     if not _says(edited, wanted) or not _keeps(difference(text, edited)):
-        raise ConfigError(f"{setting} cannot be changed by itself in this file", hint="change it in the file by hand")
+        raise ConfigError(f"{setting}: something else in this file would change with it; change it there by hand")
     return edited
 
 

@@ -91,6 +91,10 @@ def _prunes(before: str | None, after: str | None) -> str:
     return "" if after is None or after == NEVER else _at_least_every(timedelta(days=32))(before, after)
 
 
+def _proves(before: str, after: str) -> str:
+    return f"is {before!r}: a drill can be changed to another one from here, not left out" if after == "refresh" else ""
+
+
 def _tells(before: list[str], after: list[str]) -> str:
     silenced = [one for one in before if one not in after and one not in _QUIET]
     return f"cannot be without {', '.join(silenced)} from here: those tell that something is wrong" if silenced else ""
@@ -115,7 +119,7 @@ OPEN: Final[Mapping[type[Table], Mapping[str, Limit]]] = {
     BackupTable: {
         "schedule": _at_least_every(8 * _DAY),
         "keep_local": _grows,
-        "proof": _any,
+        "proof": _proves,
         "backlog": _grows,
         "ship": _any,
         "shard_kib": _any,

@@ -146,9 +146,9 @@ def save(path: Path, *, before: bytes, after: bytes, lock: Path) -> Path:
     """
     kept = path.with_name(f"{path.name}.before")
     with files.lock(lock, wait=_WAIT, holder=f"process {os.getpid()}, which writes {path}"):
-        if path.read_bytes() != before:
-            raise _changed_since(path)
         try:
+            if path.read_bytes() != before:
+                raise _changed_since(path)
             files.write_like(kept, before, like=path)
             files.write_like(path, after, like=path)
             found = path.read_bytes()
