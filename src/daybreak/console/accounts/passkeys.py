@@ -72,7 +72,7 @@ class Passkeys:
 
     def list(self, user: User | None = None) -> list[Passkey]:
         """Those of a person, or all, the oldest first."""
-        query = _both().order_by(passkeys.c.made_at, passkeys.c.id)
+        query = _both().order_by(passkeys.c.made_at, passkeys.c.name, passkeys.c.id)
         if user is not None:
             query = query.where(passkeys.c.person == user.id)
         with self._store.read() as connection:
