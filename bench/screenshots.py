@@ -50,6 +50,7 @@ PAGES: Final = {
     "schedule": "/schedule",
     "doctor": "/doctor",
     "settings": "/settings",
+    "change": "/settings/change?setting=backups.nightly.schedule&value=03:30",
     "plan": "/dev/weekly/plan",
     "back-up": "/backups/nightly/backup",
     "hold": "/dev/dev/hold",
