@@ -172,7 +172,7 @@ DIGEST = manifest().tables[0].digest
         (lambda told: replace(told, compression="gzip"), "compression"),
         (lambda told: replace(told, entries=1), "entries"),
         (change_table(digest=replace(DIGEST, rows=4)), r"public\.first: 3 rows, the manifest says 4"),
-        (change_table(digest=replace(DIGEST, sha256="1" * 64)), r"public\.first: other content in 3 rows"),
+        (change_table(digest=replace(DIGEST, sha256="1" * 64)), r"public\.first: other bytes in 3 rows"),
         (
             change_table(root="public.whole", digest=replace(DIGEST, unordered="1" * 32)),
             r"public\.first: its COPY statement or root differs",
@@ -225,4 +225,4 @@ def test_content_that_differs_is_found_where_every_checksum_of_the_format_agrees
     path.write_bytes(raw.replace(b"1\tone\n", b"1\ttwo\n"))
     report = check_archive(path, side)
     assert len(report.differences) == 2
-    assert report.differences[1] == "public.first: other content in 3 rows"
+    assert report.differences[1] == "public.first: other bytes in 3 rows"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from datetime import timedelta
@@ -15,6 +16,7 @@ import pytest
 from couples import Couple, contents
 from daybreak.archive import Manifest, digest_of, table_data
 from daybreak.config.conninfo import parse_conninfo
+from daybreak.errors import Cancelled
 from daybreak.jobs.proof import Prover, prove
 from daybreak.jobs.verdicts import Proof, Verdict
 from daybreak.model import Database
@@ -235,6 +237,25 @@ def test_another_order_is_no_difference(table: str, restored: Restored):
     older = replace(manifest, tables=tuple(replace(one, digest=digests[one.name]) for one in manifest.tables))
     assert proof_of(server, copy, older, spied) == proof
     assert asked == [("public", table)]
+    server.drop_database(copy)
+
+
+def test_a_second_look_into_the_archive_ends_with_the_proof(restored: Restored):
+    server, name, manifest, archived = restored
+    copy = server.fresh(name)
+    server.psql(CLUSTERED["wide"], copy)
+    looks = threading.Event()
+
+    def endless(schema: str, table: str) -> Iterator[bytes]:
+        while True:
+            looks.set()
+            yield from archived(schema, table)
+
+    with prover_of(server, copy, manifest, endless) as prover:
+        prover.loaded("public", "wide")
+        assert looks.wait(30)
+    with pytest.raises(Cancelled):
+        prover._begun["public", "wide"].result(timeout=0)
     server.drop_database(copy)
 
 

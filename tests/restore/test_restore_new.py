@@ -8,6 +8,7 @@ import signal
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+import psycopg
 import pytest
 
 from couples import (
@@ -239,6 +240,17 @@ def test_a_role_that_may_not_create_databases(site: Couple) -> None:
     said = restore(site, "--new", "x", expect=15)
     assert f"the role {PLAIN} may not create databases" in said["message"]
     assert f'ALTER ROLE "{PLAIN}" CREATEDB' in said["message"]
+
+
+def test_a_session_of_a_dead_run_that_this_role_may_not_end_stops_nothing(site: Couple) -> None:
+    dead = site.refresh()["run"]
+    site.dev.psql(f"ALTER DATABASE {named(site.dev_db)} OWNER TO {named(PLAIN)}")
+    site.retarget({"url": site.dev.url(site.dev_db, user=PLAIN)})
+    with psycopg.connect(site.dev.conninfo("postgres"), application_name=f"daybreak:{dead}") as left:
+        said = restore(site, "--new", "x", expect=15)
+        left.execute("SELECT 1")
+    assert "may not create databases" in said["message"]
+    assert any("may not end a session that a dead run left" in one for one in said["warnings"])
 
 
 # -- whatever happens on the way ----------------------------------------------------------------------

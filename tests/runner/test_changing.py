@@ -311,8 +311,13 @@ def test_the_command_line_does_the_same(commented: Installation) -> None:
     assert "backups.nightly.grace = 30m  (default)\n" in listed.out
     looked = commented.json("config", "set", SCHEDULE, "03:30", "--dry-run")
     assert (looked["changed"], len(looked["difference"])) == (False, 3)
-    wrong = commented.json("config", "set", SCHEDULE, "25:00", expect=3)
-    assert "is not a schedule" in wrong["faults"][0]
+    for words in ((), ("--dry-run",)):
+        wrong = commented.json("config", "set", SCHEDULE, "25:00", *words, expect=3)
+        assert "is not a schedule" in wrong["problems"][0]
+        assert "is not a schedule" in wrong["message"]
+        assert (wrong["code"], wrong["exit_code"]) == ("ConfigError", 3)
+    assert "02:00" in before.decode()
+    assert commented.json("config", "set", SCHEDULE, "02:00")["changed"] is False  # it is so already
     assert "is not set from here" in commented.json("config", "set", "state", "/x", expect=2)["message"]
     for words in ((SCHEDULE,), (SCHEDULE, "03:30", "--default")):
         assert "give a VALUE, or --default" in commented.json("config", "set", *words, expect=2)["hint"]

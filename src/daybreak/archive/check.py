@@ -153,7 +153,7 @@ def _compare_tables(found: tuple[TableRecord, ...], told: tuple[TableRecord, ...
 def _compare_digest(found: Digest, told: Digest) -> str:
     if found.rows != told.rows:
         return f"{found.rows} rows, the manifest says {told.rows}"
-    return f"other content in {found.rows} rows"
+    return f"other bytes in {found.rows} rows"
 
 
 def _compare_objects(found: LargeObjects, told: LargeObjects) -> Iterator[str]:

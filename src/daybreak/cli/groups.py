@@ -13,7 +13,7 @@ from daybreak.cli.holding import hold_document, hold_line
 from daybreak.cli.output import Door, say, table, when
 from daybreak.cli.shared import at_site, verb, who
 from daybreak.documents import run_document
-from daybreak.errors import UsageError
+from daybreak.errors import ConfigError, UsageError
 from daybreak.units import rfc3339, show_bytes, show_count, show_duration
 
 if TYPE_CHECKING:
@@ -311,7 +311,7 @@ def show_config(door: Door) -> None:
 @click.option("--default", "to_default", is_flag=True, help="Take the key out of the file: its default counts.")
 @click.option("--dry-run", is_flag=True, help="Show what would change, and change nothing.")
 @verb
-def set_config(door: Door, setting: str | None, value: str | None, *, to_default: bool, dry_run: bool) -> int:
+def set_config(door: Door, setting: str | None, value: str | None, *, to_default: bool, dry_run: bool) -> None:
     """Change one key of the file, as the console does; without a SETTING list those that can be."""
     from dataclasses import asdict  # noqa: PLC0415 -- keeps --help fast
 
@@ -324,16 +324,19 @@ def set_config(door: Door, setting: str | None, value: str | None, *, to_default
                 f"{one.setting} = {one.value or one.default}{'' if one.value else '  (default)'}" for one in listed
             ]
             say(door, {"settings": [asdict(one) for one in listed]}, "\n".join(lines))
-            return 0
+            return
         prospect = site.look_at_setting(setting, value or "")
-        changed = None if dry_run or prospect.faults else site.change_setting(setting, value or "", base=prospect.base)
+        if prospect.faults:
+            told = "\n".join(f"  {fault}" for fault in prospect.faults)
+            raise ConfigError(f"nothing is changed:\n{told}", hint="choose another value", problems=prospect.faults)
+        wanted = prospect.difference and not dry_run
+        changed = site.change_setting(setting, value or "", base=prospect.base) if wanted else None
     document = {**asdict(prospect), "file": str(site.file), "changed": changed is not None}
-    lines = [*prospect.difference, *prospect.faults]
+    lines = [*prospect.difference]
     if changed is not None:
         lines.append(f"{site.file} is changed; what it was is in {changed.kept}")
         lines.append("a daybreak serve that runs takes it with: systemctl reload daybreak daybreak-console")
     say(door, document, "\n".join(lines) or f"{setting} is that already")
-    return 3 if prospect.faults else 0
 
 
 @config.command("example")

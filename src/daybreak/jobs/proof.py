@@ -24,7 +24,7 @@ from types import MappingProxyType, TracebackType
 from typing import Final, Self
 
 from daybreak.archive import Manifest, SequenceRecord, TableRecord, are_the_same, digest_of
-from daybreak.errors import CommandError, ProofError, SourceError
+from daybreak.errors import Cancelled, CommandError, ProofError, SourceError
 from daybreak.jobs.verdicts import Compared, Proof, RowSet, Verdict, codec_of, in_utf8, judge, sets_of
 from daybreak.postgres.client import Postgres, SqlError
 from daybreak.postgres.sql import qualified
@@ -283,9 +283,16 @@ class _Reader:
             return Compared(name=one.name, tables=one.tables, verdict=Verdict.EQUAL)
         found = digest_of(data(), unordered=True)
         if one.table and not want.unordered and (found.rows, found.size_bytes) == (want.rows, want.size_bytes):
-            held = digest_of(self._archived(*one.table), unordered=True)
+            held = digest_of(self._in_archive(*one.table), unordered=True)
             want = held if held == want else want  # an archive that is not its manifest's decides nothing
         return judge(replace(one, want=want), found)
+
+    def _in_archive(self, schema: str, name: str) -> Iterator[bytes]:
+        """The archive's rows of a table; a large one is no reason to go on when the run, or the proof, is ended."""
+        for piece in self._archived(schema, name):
+            if self._server.runner.cancel.is_set():
+                raise Cancelled("the run was cancelled")
+            yield piece
 
     def read_together(self, group: Sequence[RowSet]) -> list[Compared]:
         """Small sets through one session, an impossible line between them."""
