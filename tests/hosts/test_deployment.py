@@ -31,8 +31,9 @@ def whole_path(site: Deployment) -> None:
 
 
 def how_it_came(site: Deployment) -> str:
-    """How the last refresh's archive reached the target."""
+    """How the last refresh's archive reached the target: the copy of it that loads rows frozen."""
     logs = "".join(path.read_text() for path in sorted((site.state / "logs").iterdir()))
+    assert int(re.findall(r"'frozen': (\d+)", logs)[-1]) > 0
     return re.findall(r"'archive': '(\w+)'", logs)[-1]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psycopg
@@ -196,6 +197,22 @@ def test_more_objects_than_one_transaction_can_lock_and_of_every_kind(couple: Co
     assert not_owned_by(OWNER, site.dev, site.dev_db) == []
     assert contents(site.dev, site.dev_db) == contents(prod, name)
     prod.drop_database(name)
+
+
+def test_rows_are_loaded_as_a_vacuum_would_leave_them(refreshed: Couple):
+    run = refreshed.refresh("--fresh")
+    steps = {step["name"]: step for step in refreshed.json("run", "show", run["run"])["steps"]}
+    assert steps["restore"]["facts"]["frozen"] == 2
+    pages = "SELECT relpages > 1, relallvisible > 0 FROM pg_class WHERE oid = 'account'::regclass"
+    assert refreshed.dev.psql(pages, refreshed.dev_db) == "t|t"
+    assert list((refreshed.archive.parent / ".daybreak" / "pins").iterdir()) == []
+
+
+def test_a_checkpoint_is_asked_for_where_a_database_will_be_dropped(site: Couple):
+    def asked(run: dict[str, object]) -> bool:
+        return "CHECKPOINT" in Path(str(site.json("run", "show", str(run["run"]))["log"])).read_text()
+
+    assert [asked(site.refresh()) for _ in range(3)] == [False, True, True]
 
 
 @pytest.mark.parametrize(("own", "used"), [("64MB", "256MB"), ("1GB", "1GB")])

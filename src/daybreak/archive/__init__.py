@@ -6,6 +6,7 @@
     read_contents   the header and the table of contents alone
     copy_data       one table's COPY data by its offset, `table_data` by its name; `large_objects` likewise
     rewrite         the same archive with another compression
+    write_frozen    the same archive for one restore that loads `freezable` tables frozen
     TableDigest     for the other side of a proof: feed it what `COPY … TO STDOUT` prints
 
 Errors  `ArchiveError` for everything that can be wrong with an archive or a manifest.
@@ -14,6 +15,7 @@ Errors  `ArchiveError` for everything that can be wrong with an archive or a man
 from daybreak.archive.check import CheckReport, check_archive, differences
 from daybreak.archive.codecs import Compression
 from daybreak.archive.digest import Digest, LargeObject, LargeObjects, TableDigest, are_the_same, digest_of
+from daybreak.archive.frozen import freezable, write_frozen
 from daybreak.archive.manifest import (
     Globals,
     Manifest,
@@ -74,6 +76,7 @@ __all__ = [
     "differences",
     "digest_of",
     "fill_offsets",
+    "freezable",
     "large_objects",
     "parse_altered",
     "parse_copy",
@@ -90,4 +93,5 @@ __all__ = [
     "table_data",
     "table_records",
     "with_offsets",
+    "write_frozen",
 ]

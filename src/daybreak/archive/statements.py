@@ -56,6 +56,12 @@ class CopyStatement:
         return f"COPY {self.relation}{columns} TO STDOUT"
 
     @property
+    def copy_in_frozen(self) -> str:
+        """The statement that loads the same, frozen: only for a table made or emptied in the same transaction."""
+        columns = f"({self.columns}) " if self.columns else ""
+        return f"COPY {self.relation} {columns}FROM stdin WITH (FREEZE);\n"
+
+    @property
     def select_out(self) -> str:
         """The same through a query: prints a partitioned table too, with the rows of all its partitions."""
         return f"COPY (SELECT {self.columns or ''} FROM {self.relation}) TO STDOUT"  # noqa: S608 -- pg_dump quoted it

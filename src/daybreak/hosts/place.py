@@ -27,7 +27,8 @@ from daybreak.units import show_bytes
 
 #: Where a copy may lie, in this order.
 _FOLDERS: Final = ("/var/tmp", "/tmp")  # noqa: S108 -- on the other host; the copy is made with O_EXCL and mode 0600
-_COPY: Final = re.compile(r"/daybreak-([0-9a-z-]+)\.(?:dump|list)$")
+_KINDS: Final = ("dump", "load", "list")
+_COPY: Final = re.compile(rf"/daybreak-([0-9a-z-]+)\.(?:{'|'.join(_KINDS)})$")
 _BRIEFLY: Final = timedelta(minutes=1)
 _SLOWEST: Final = 2 * 2**20  # bytes a second, for deadlines
 _LOOK: Final = 'wc -c <"$1" && sha256sum <"$1"'
@@ -52,7 +53,7 @@ class Placed:
 def placed(
     path: Path, *, size: int, sha256: str, host: Host, runner: Runner, run: str, log: Callable[[str], None]
 ) -> Generator[Placed]:
-    """The file `path` (.dump or .list) of this host, as `host` can open it inside the block. Raise SourceError."""
+    """The file `path` (.dump, .load or .list) of this host, as `host` can open it in the block. Raise SourceError."""
     if host.is_here:
         yield Placed(path=path, how="here")
         return
@@ -84,7 +85,7 @@ def sweep_copies(host: Host, runner: Runner, is_dead: Callable[[str], bool]) -> 
     """Remove the copies that dead runs left on a host; say what was removed."""
     if host.is_here:
         return []
-    globs = " ".join(f"{folder}/daybreak-*.{kind}" for folder in _FOLDERS for kind in ("dump", "list"))
+    globs = " ".join(f"{folder}/daybreak-*.{kind}" for folder in _FOLDERS for kind in _KINDS)
     said = _run(host, runner, ("sh", "-c", f"set -- {globs}; {_LIST}"))
     left = [line for line in said.splitlines() if (match := _COPY.search(line)) and is_dead(match[1])]
     if left:

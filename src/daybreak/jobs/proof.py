@@ -28,6 +28,7 @@ from daybreak.errors import Cancelled, CommandError, ProofError, SourceError
 from daybreak.jobs.verdicts import Compared, Proof, RowSet, Verdict, codec_of, in_utf8, judge, sets_of
 from daybreak.postgres.client import Postgres, SqlError
 from daybreak.postgres.sql import qualified
+from daybreak.postgres.tools import READ_BY_ITSELF
 
 #: Tables smaller than this share one psql session; together they stay below twice as much.
 _SMALL_BYTES: Final = 2 * 2**20
@@ -82,7 +83,7 @@ class Prover:
             stoppable,
             dbname,
             archived=archived,
-            settings=_monetary(server, manifest),
+            settings=_reading(server, manifest),
             deadline=deadline,
             on_progress=self._tell,
         )
@@ -210,10 +211,10 @@ def _groups(small: Sequence[RowSet]) -> Iterator[list[RowSet]]:
         yield group
 
 
-def _monetary(server: Postgres, manifest: Manifest) -> Mapping[str, str]:
-    """The setting under which `money` was printed, where this server has that locale."""
+def _reading(server: Postgres, manifest: Manifest) -> Mapping[str, str]:
+    """How tables are read: with the setting under which `money` was printed, where this server has that locale."""
     wanted = str(manifest.globals.facts.get("lc_monetary") or "") if manifest.globals else ""
-    settings = {"row_security": "off"}
+    settings = {"row_security": "off", **READ_BY_ITSELF}
     if wanted:
         try:
             server.execute("SELECT 1", dbname=server.maintenance_db, settings={"lc_monetary": wanted})

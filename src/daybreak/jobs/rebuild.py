@@ -13,6 +13,7 @@ import os
 import re
 import time
 from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
@@ -23,6 +24,7 @@ from daybreak.archive.toc import TABLE_DATA
 from daybreak.errors import CommandError, RefreshError, SourceError
 from daybreak.hosts import Placed, placed, sweep_copies
 from daybreak.hosts import explain as explain_host
+from daybreak.jobs.loading import Loading, loading
 from daybreak.jobs.proof import Prover
 from daybreak.jobs.proven import record_proof
 from daybreak.jobs.rehearsal import Rehearsal
@@ -32,6 +34,7 @@ from daybreak.jobs.shelf import Pinned
 from daybreak.jobs.target import Ground
 from daybreak.postgres import grants, shadow
 from daybreak.postgres.client import Postgres, SqlError
+from daybreak.postgres.tools import READ_BY_ITSELF
 from daybreak.replacement import Replacement
 
 _FINISHED: Final = re.compile(r"pg_restore: finished item (\d+) (.+)")
@@ -42,6 +45,7 @@ _RESTORE_SETTINGS: Final = {
     "synchronous_commit": "off",
     # The workers of pg_restore fill the processors already; an index build that starts more only makes them wait.
     "max_parallel_maintenance_workers": "0",
+    **READ_BY_ITSELF,
 }
 #: What the build of one index gets, unless the server gives more by itself.
 _BUILD_BYTES: Final = 256 * 2**20
@@ -144,8 +148,12 @@ class Rebuild:
         abilities = self.rehearsal.abilities
         is_own = reader == abilities.major
         memory = f"{max(abilities.build_bytes, _BUILD_BYTES) // 1024}kB"
-        with self._readable() as archive, self._listed(entries) as listed:
-            facts |= {"jobs": self.jobs, "archive": archive.how, "items": len(entries)}
+        with (
+            loading(self.run, self.pinned, entries, here=server.host.is_here) as file,
+            self._readable(file) as archive,
+            self._listed(entries) as listed,
+        ):
+            facts |= {"jobs": self.jobs, "archive": archive.how, "items": len(entries), "frozen": file.frozen}
             command = server.tools_of(reader).pg_restore(
                 server.conninfo(dbname),
                 archive.path,
@@ -165,9 +173,9 @@ class Rebuild:
                     raise _explain(error, server, faults, places) from error
 
     @contextlib.contextmanager
-    def _readable(self) -> Generator[Placed]:
-        """The archive where the target's own pg_restore can open it. Raise RefreshError."""
-        run, host, manifest = self.run, self.held.server.host, self.pinned.manifest
+    def _readable(self, file: Loading) -> Generator[Placed]:
+        """The file where the target's own pg_restore can open it. Raise RefreshError."""
+        run, host = self.run, self.held.server.host
 
         def is_dead(owner: str) -> bool:
             return run.catalog.runs.get(owner) is not None and not run.engine.is_alive(owner)
@@ -176,9 +184,9 @@ class Rebuild:
             for removed in sweep_copies(host, run.runner, is_dead):
                 run.log.write(f"removed what a dead run left: {removed}")
             with placed(
-                self.pinned.path,
-                size=manifest.size_bytes,
-                sha256=manifest.sha256,
+                file.path,
+                size=file.size_bytes,
+                sha256=file.sha256,
                 host=host,
                 runner=run.runner,
                 run=run.id,
@@ -248,8 +256,27 @@ class Rebuild:
             shadow.carry_over(self.held.server, self.name, facts)
             said["grants"] = grants.carry_over(self.held.server, old=self.held.name, new=self.name)
 
-    def analyze(self) -> None:
-        """Fresh statistics, so that the first queries of the morning are planned well."""
+    def analyze(self, *, flush: bool = False) -> None:
+        """Fresh statistics, so that the first queries of the morning are planned well.
+
+        With `flush` the server writes out meanwhile what it holds back: to drop a database it has to, and waits for it.
+        """
+        with ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoint") as beside:
+            flushed = beside.submit(self._flush) if flush else None
+            self._analyze()
+            if flushed is not None:
+                flushed.result()
+
+    def _flush(self) -> None:
+        abilities, server = self.rehearsal.abilities, self.held.server
+        if not abilities.superuser and "pg_checkpoint" not in abilities.memberships:
+            return
+        try:
+            server.execute("CHECKPOINT", dbname=server.maintenance_db, deadline=_ANALYZE_DEADLINE)
+        except SqlError as error:
+            self.run.log.write(f"no checkpoint beside: {error.message}")
+
+    def _analyze(self) -> None:
         server = self.held.server
         command = server.own_tools.vacuumdb_analyze(
             server.conninfo(self.name), jobs=self.jobs, deadline=_ANALYZE_DEADLINE, settings=server.settings()

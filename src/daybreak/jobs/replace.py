@@ -70,7 +70,7 @@ def replace_target(run: RunContext, held: Held, pinned: Pinned, how: Replacement
         work.carry_over()
         carry_kept(run, held, incoming=name, wishes=how.keep, deadline=how.deadline)
         run_checks(work)
-        work.analyze()
+        work.analyze(flush=server.find(held.previous) is not None)
         run_hooks(work, HookTime.BEFORE_SWAP)
         require_not_held(run, server.database.name)
         counted = count_writes(server, name, settle=True)

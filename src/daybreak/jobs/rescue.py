@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Generator, Iterable, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from typing import Final
 
@@ -97,7 +98,7 @@ def _rescue(
     with run.step("rehearse") as facts:
         _, entries = read_contents(archive.path)
         wanted = narrow(select(entries, how, cron_here=False), tables)
-        part = Pinned(path=archive.path, manifest=narrow_manifest(archive.manifest, wanted))
+        part = replace(archive, manifest=narrow_manifest(archive.manifest, wanted))
         rehearsal = rehearse(
             server, held.name, archive.path, part.manifest, how, narrow=lambda _: wanted.selection, replaces=False
         )

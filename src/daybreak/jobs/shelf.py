@@ -46,6 +46,7 @@ class Pinned:
 
     path: Path  # the manifest and the globals lie beside it
     manifest: Manifest
+    folder: Path | None = None  # where a file that starts with the run's id may lie for the time of the pin
 
 
 class Shelf:
@@ -232,7 +233,7 @@ class Shelf:
             manifest = self._manifest_for(path, sha256_of(pinned))
             with files.disk_errors(pinned, "cannot pin"):
                 self._link_names(manifest.sha256, pinned)
-            yield Pinned(path=pinned, manifest=manifest)
+            yield Pinned(path=pinned, manifest=manifest, folder=pinned.parent)
         finally:
             _remove(pinned)
 

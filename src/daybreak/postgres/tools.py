@@ -33,6 +33,9 @@ PINNED: Final[Mapping[str, str]] = {
     # is away is not waited for.
     "synchronous_commit": "local",
 }
+#: Since PostgreSQL 18 a scan lets other processes read ahead for it. Where every processor has work and the tables were
+#: written a moment ago, that only costs: a session with this reads by itself.
+READ_BY_ITSELF: Final[Mapping[str, str]] = {"effective_io_concurrency": "0"}
 #: A backend whose client is gone ends itself, also inside a long statement (PostgreSQL 14 and newer).
 NOTICE_DEATH: Final[Mapping[str, str]] = {"client_connection_check_interval": "1000"}
 

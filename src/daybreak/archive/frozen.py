@@ -1,0 +1,79 @@
+"""The same archive for one restore: its COPY statements say FREEZE, so that rows arrive as VACUUM FREEZE leaves them.
+
+Shapes  the table of contents is written anew, with its offsets moved; the data behind it is copied as it stands.
+Errors  `ArchiveError` where the archive cannot be read, `OSError` where the copy cannot be written.
+Source  COPY takes FREEZE only in the transaction that made or emptied the table. A parallel pg_restore empties each
+        table that it made itself in the transaction that loads it, unless its rows go through a partition root:
+        PostgreSQL, src/bin/pg_dump/pg_backup_archiver.c, `use_truncate`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+from daybreak.archive.primitives import OffsetState
+from daybreak.archive.reader import open_archive, read_contents
+from daybreak.archive.statements import parse_copy
+from daybreak.archive.toc import TABLE_DATA, Entry, pack_toc
+from daybreak.errors import ArchiveError
+
+_TABLE: Final = "TABLE"
+#: The only access method that is known to do what FREEZE says.
+_HEAP: Final = "heap"
+#: They take COPY over for tables of theirs.
+_TAKES_COPY: Final = {"citus", "timescaledb"}
+_PIECE_BYTES: Final = 64 * 2**20
+
+
+def freezable(restored: Iterable[Entry]) -> frozenset[int]:
+    """The ids of the table data, among what one parallel pg_restore restores, that COPY may load frozen."""
+    entries = list(restored)
+    if any(entry.kind == "EXTENSION" and entry.name in _TAKES_COPY for entry in entries):
+        return frozenset()
+    made = {entry.id for entry in entries if entry.kind == _TABLE and entry.access_method == _HEAP}
+    return frozenset(
+        entry.id
+        for entry in entries
+        if entry.kind == TABLE_DATA and entry.had_dumper and entry.root is None and made & {*entry.dependencies[:1]}
+    )
+
+
+def write_frozen(
+    source: Path, target: int, tables: Collection[int], *, on_bytes: Callable[[int], object] = lambda _: None
+) -> int:
+    """Write the archive `source` into the open file `target`, the data of `tables` to be loaded frozen; its size.
+
+    `on_bytes` hears after each piece how many bytes of the data are copied; what it raises ends the copy.
+    """
+    header, entries = read_contents(source)
+    begin = len(pack_toc(header, entries))
+    frozen = [_frozen(entry) if entry.id in tables else entry for entry in entries]
+    moved = len(pack_toc(header, tuple(frozen))) - begin
+    toc = pack_toc(header, tuple(_moved(entry, moved) for entry in frozen))
+    view = memoryview(toc)
+    while view:
+        view = view[os.write(target, view) :]
+    fd = open_archive(source)
+    try:
+        at, end = begin, os.fstat(fd).st_size
+        while at < end:
+            copied = os.sendfile(target, fd, at, min(_PIECE_BYTES, end - at))
+            if not copied:
+                raise ArchiveError(f"{source} was cut while it was read", hint="find out what writes there")
+            at += copied
+            on_bytes(at - begin)
+        return at + moved
+    finally:
+        os.close(fd)
+
+
+def _frozen(entry: Entry) -> Entry:
+    return replace(entry, copy=parse_copy(entry.copy or "").copy_in_frozen)
+
+
+def _moved(entry: Entry, by: int) -> Entry:
+    return replace(entry, offset=entry.offset + by) if entry.state is OffsetState.SET else entry

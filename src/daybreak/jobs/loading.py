@@ -1,0 +1,99 @@
+"""The file that pg_restore loads from: a copy of the archive that loads tables frozen, or the archive itself.
+
+Frozen rows are written once: nothing goes over them later for hint bits, and the WAL for those falls away (ADR 0054).
+
+Shapes  `loading` gives a `Loading` for the time of a block; the copy is gone afterwards, and what a killed run left of
+        it goes with its pins, or its private folder.
+Errors  none of its own: where the copy cannot be made, the archive itself is taken, and the log says why.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+from daybreak import files
+from daybreak.archive import Entry, freezable, write_frozen
+from daybreak.errors import Cancelled, DaybreakError
+from daybreak.jobs.run import RunContext
+from daybreak.jobs.shelf import Pinned, sha256_of
+from daybreak.units import show_bytes
+
+#: So much is copied in no time, whatever is loaded.
+_NOTHING_BYTES: Final = 2**20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loading:
+    """A file for pg_restore."""
+
+    path: Path
+    size_bytes: int
+    sha256: str  # empty for a copy that stays on this host
+    frozen: int = 0  # tables that are loaded frozen
+
+
+@contextlib.contextmanager
+def loading(run: RunContext, pinned: Pinned, entries: Sequence[Entry], *, here: bool) -> Generator[Loading]:
+    """What a parallel pg_restore of `entries` is given, which runs `here` or elsewhere. Raise Cancelled."""
+    manifest = pinned.manifest
+    plain = Loading(path=pinned.path, size_bytes=manifest.size_bytes, sha256=manifest.sha256)
+    tables = _worth_it(run, pinned, entries)
+    if not tables:
+        yield plain
+        return
+    folder = pinned.folder or run.private
+    path = folder / f"{run.id}.load"
+    try:
+        copy = _copy(run, pinned, tables, path)
+        if copy is not None and not here:
+            copy = replace(copy, sha256=sha256_of(path))
+        yield copy or plain
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def _worth_it(run: RunContext, pinned: Pinned, entries: Sequence[Entry]) -> frozenset[int]:
+    """The tables to load frozen; none where more would be copied for it than is loaded, or there is no room."""
+    tables = freezable(entries)
+    names = {(entry.schema or "", entry.name) for entry in entries if entry.id in tables}
+    size = pinned.manifest.size_bytes
+    loaded = sum(one.digest.size_bytes for one in pinned.manifest.tables if (one.schema, one.name) in names)
+    if loaded + _NOTHING_BYTES < size:
+        return frozenset()
+    # Tonight's archive has to fit beside it.
+    free = files.free_bytes(pinned.folder or run.private)
+    if free < 2 * size:
+        run.log.write(f"tables are not loaded frozen: {show_bytes(free)} free, {show_bytes(2 * size)} wanted")
+        return frozenset()
+    return tables
+
+
+def _copy(run: RunContext, pinned: Pinned, tables: frozenset[int], path: Path) -> Loading | None:
+    """Write the copy; None where that does not succeed."""
+
+    def tell(copied: int) -> None:
+        if run.cancel.is_set():
+            raise Cancelled("the run was cancelled while the archive was copied for the restore")
+        run.progress("preparing the archive", done_bytes=copied, total_bytes=pinned.manifest.size_bytes)
+
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        try:
+            size = write_frozen(pinned.path, handle, tables, on_bytes=tell)
+        finally:
+            os.close(handle)
+        if pinned.folder is not None:  # where a container that mounts the archives may read it
+            files.share(path, group_of=pinned.folder, mode=files.FILE_MODE)
+        return Loading(path=path, size_bytes=size, sha256="", frozen=len(tables))
+    except Cancelled:
+        raise
+    except (OSError, DaybreakError) as error:
+        run.log.write(f"tables are not loaded frozen: {error}")
+        path.unlink(missing_ok=True)
+        return None
