@@ -48,6 +48,7 @@ class Ground:
     pinned: Pinned
     entries: tuple[Entry, ...]
     cancel: threading.Event
+    spare_bytes: int | None = None
     log: str = ""
 
     def load(self, look: Callable[[Loading], None], *, here: bool = True) -> None:
@@ -55,7 +56,7 @@ class Ground:
         catalog = Catalog.open(self.folder / "state")
 
         def job(run: RunContext) -> None:
-            with loading(run, self.pinned, self.entries, here=here) as found:
+            with loading(run, self.pinned, self.entries, here=here, spare_bytes=self.spare_bytes) as found:
                 look(found)
 
         try:
@@ -132,6 +133,13 @@ def test_tonights_archive_has_to_fit_beside_it(ground: Ground, monkeypatch: pyte
     monkeypatch.setattr(files, "free_bytes", lambda _: 2 * size - 1)
     assert ground.is_plain()
     assert "tables are not loaded frozen" in ground.log
+
+
+def test_what_is_restored_has_to_fit_on_the_same_disk(ground: Ground) -> None:
+    ground.spare_bytes = ground.pinned.manifest.size_bytes
+    assert not ground.is_plain()
+    ground.spare_bytes -= 1
+    assert ground.is_plain()
 
 
 def test_a_small_table_of_a_large_archive_is_not_worth_a_copy(ground: Ground) -> None:

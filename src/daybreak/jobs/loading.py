@@ -38,11 +38,16 @@ class Loading:
 
 
 @contextlib.contextmanager
-def loading(run: RunContext, pinned: Pinned, entries: Sequence[Entry], *, here: bool) -> Generator[Loading]:
-    """What a parallel pg_restore of `entries` is given, which runs `here` or elsewhere. Raise Cancelled."""
+def loading(
+    run: RunContext, pinned: Pinned, entries: Sequence[Entry], *, here: bool, spare_bytes: int | None
+) -> Generator[Loading]:
+    """What a parallel pg_restore of `entries` is given, which runs `here` or elsewhere. Raise Cancelled.
+
+    `spare_bytes`: what the restore leaves free on its disk, which may be the archive's, where that is known.
+    """
     manifest = pinned.manifest
     plain = Loading(path=pinned.path, size_bytes=manifest.size_bytes, sha256=manifest.sha256)
-    tables = _worth_it(run, pinned, entries)
+    tables = _worth_it(run, pinned, entries, spare_bytes)
     if not tables:
         yield plain
         return
@@ -57,7 +62,7 @@ def loading(run: RunContext, pinned: Pinned, entries: Sequence[Entry], *, here: 
         path.unlink(missing_ok=True)
 
 
-def _worth_it(run: RunContext, pinned: Pinned, entries: Sequence[Entry]) -> frozenset[int]:
+def _worth_it(run: RunContext, pinned: Pinned, entries: Sequence[Entry], spare_bytes: int | None) -> frozenset[int]:
     """The tables to load frozen; none where more would be copied for it than is loaded, or there is no room."""
     tables = freezable(entries)
     names = {(entry.schema or "", entry.name) for entry in entries if entry.id in tables}
@@ -65,10 +70,14 @@ def _worth_it(run: RunContext, pinned: Pinned, entries: Sequence[Entry]) -> froz
     loaded = sum(one.digest.size_bytes for one in pinned.manifest.tables if (one.schema, one.name) in names)
     if loaded + _NOTHING_BYTES < size:
         return frozenset()
-    # Tonight's archive has to fit beside it.
+    # Tonight's archive has to fit beside it, and what is restored, if that is on the same disk.
     free = files.free_bytes(pinned.folder or run.private)
-    if free < 2 * size:
-        run.log.write(f"tables are not loaded frozen: {show_bytes(free)} free, {show_bytes(2 * size)} wanted")
+    room = min(free - size, free if spare_bytes is None else spare_bytes)
+    if room < size:
+        run.log.write(
+            f"tables are not loaded frozen: a copy needs {show_bytes(size)}, and there is room for "
+            f"{show_bytes(max(0, room))}"
+        )
         return frozenset()
     return tables
 

@@ -279,6 +279,11 @@ def forecast(manifest: Manifest, wal_bytes: int) -> int:
     return size + min(size, wal_bytes)
 
 
+def spare_bytes(case: Case) -> int | None:
+    """The room that the shadow leaves on the disk of the target's tables; None where nobody can say."""
+    return None if case.free_bytes is None else case.free_bytes - forecast(case.manifest, case.abilities.wal_bytes)
+
+
 def _disk(case: Case) -> Iterator[Obstacle]:
     need = forecast(case.manifest, case.abilities.wal_bytes)
     if case.free_bytes is not None and case.free_bytes < need:

@@ -149,7 +149,13 @@ class Rebuild:
         is_own = reader == abilities.major
         memory = f"{max(abilities.build_bytes, _BUILD_BYTES) // 1024}kB"
         with (
-            loading(self.run, self.pinned, entries, here=server.host.is_here) as file,
+            loading(
+                self.run,
+                self.pinned,
+                entries,
+                here=server.host.is_here,
+                spare_bytes=self.rehearsal.spare_bytes,
+            ) as file,
             self._readable(file) as archive,
             self._listed(entries) as listed,
         ):

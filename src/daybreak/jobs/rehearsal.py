@@ -22,6 +22,7 @@ from daybreak.jobs.obstacles import (
     newer_reader,
     notes,
     obstacles,
+    spare_bytes,
 )
 from daybreak.jobs.selection import Selection, select
 from daybreak.postgres.abilities import Abilities, abilities_of
@@ -59,6 +60,11 @@ class Rehearsal:
     def tablespaces(self) -> bool:
         """Whether the target has every tablespace that the archive names."""
         return not missing_tablespaces(self.case)
+
+    @property
+    def spare_bytes(self) -> int | None:
+        """The room that will be left on the disk of the target's tables, where that is known."""
+        return spare_bytes(self.case)
 
     @property
     def left_out(self) -> list[str]:
