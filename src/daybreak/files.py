@@ -112,6 +112,23 @@ def write_durable(path: Path, content: bytes, *, group_of: Path) -> None:
     fsync_folder(path.parent)
 
 
+def is_being_written(beside: Path) -> bool:
+    """Whether the process that made this `.NAME.PID.partial` lives; a number that came back counts as alive."""
+    *_, pid, _suffix = ("", *beside.name.split("."))
+    return pid.isdecimal() and is_running(int(pid))
+
+
+def is_running(pid: int) -> bool:
+    """Whether there is a process of that number on this host."""
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
 def write_like(path: Path, content: bytes, *, like: Path) -> None:
     """Put a file in its place, with the owner and mode of another one, which may be the one that it replaces."""
     known = like.stat()

@@ -225,6 +225,19 @@ def test_progress_is_there_for_everybody(slow: Installation) -> None:
         night.end().expect(0)
 
 
+def test_what_a_living_process_writes_beside_is_not_swept(site: Installation) -> None:
+    site.backup()
+    mine = site.root / f".CACHEDIR.TAG.{os.getpid()}.partial"
+    gone = subprocess.Popen(["/bin/true"])
+    gone.wait()
+    dead = [site.root / f".CACHEDIR.TAG.{gone.pid}.partial", site.root / "manifests" / ".x.json.odd.partial"]
+    for one in (mine, *dead):
+        one.touch()
+    site.backup()
+    assert [one for one in (mine, *dead) if one.exists()] == [mine]
+    mine.unlink()
+
+
 def test_l7_what_somebody_reads_stays_while_it_is_replaced(site: Installation, prod: tuple[Server, str]) -> None:
     """L7: a pin keeps the bytes and the manifest, whatever the night replaces and forgets."""
     server, name = prod

@@ -259,7 +259,7 @@ class Shelf:
                 removed.append(f"unfinished dump {left.name}")
             removed += self.sweep_pins(is_alive)
             for left in (*self.root.rglob(".*.partial"), *self.folder.glob(f".{_escape(self.archive.stem)}*.partial")):
-                if left.parent.name != "pins":
+                if left.parent.name != "pins" and not files.is_being_written(left):
                     left.unlink(missing_ok=True)
                     removed.append(f"unfinished file {left.name}")
         return removed

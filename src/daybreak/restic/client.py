@@ -21,6 +21,7 @@ from typing import Final, TypeVar
 
 from daybreak.command import Command, Completed
 from daybreak.errors import Cancelled, CommandError, ConfigError, OffsiteError, TimedOut
+from daybreak.files import is_running
 from daybreak.model import Repository, Snapshot
 from daybreak.process import Runner, Running, find_program
 from daybreak.restic import commands, faults, messages
@@ -372,14 +373,4 @@ def _copy(running: Running, write: Callable[[memoryview], int | None]) -> None:
 
 def is_dead(lock: Lock) -> bool:
     """Whether the holder of a lock was of this host and is gone. A number that came back counts as alive."""
-    return lock.host == socket.gethostname() and not _is_alive(lock.pid)
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+    return lock.host == socket.gethostname() and not is_running(lock.pid)
