@@ -114,7 +114,7 @@ def write_durable(path: Path, content: bytes, *, group_of: Path) -> None:
 
 def is_being_written(beside: Path) -> bool:
     """Whether the process that made this `.NAME.PID.partial` lives; a number that came back counts as alive."""
-    *_, pid, _suffix = ("", *beside.name.split("."))
+    pid = beside.name.rsplit(".", 2)[-2]
     return pid.isdecimal() and is_running(int(pid))
 
 

@@ -159,7 +159,10 @@ def build(
     data: dict[int, Iterable[bytes]] = {}
     for number, (name, pieces) in enumerate(tables.items()):
         at = 10 + 2 * number
-        entries += [entry(at, "TABLE", name, definition=f"CREATE TABLE public.{name} ();\n"), table_entry(at + 1, name)]
+        entries += [
+            entry(at, "TABLE", name, definition=f"CREATE TABLE public.{name} ();\n", access_method="heap"),
+            table_entry(at + 1, name),
+        ]
         data[at + 1] = pieces
     large = entry(900, "BLOBS", "BLOBS", schema=None)
     entries += [SEQUENCE, large]

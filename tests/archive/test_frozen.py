@@ -33,11 +33,6 @@ def sample(*, access_method: str | None = "heap", change: Callable[[Entry], Entr
     return [entry(10, "TABLE", "first", access_method=access_method), change(table_entry(11, "first"))]
 
 
-def in_a_heap(entries: list[Entry]) -> list[Entry]:
-    """Every table as pg_dump describes it."""
-    return [entry(one.id, "TABLE", one.name, access_method="heap") if one.kind == "TABLE" else one for one in entries]
-
-
 @pytest.mark.postgres
 @pytest.mark.parametrize("state", ["filled", "path"], ids=["offsets", "none"])
 @pytest.mark.parametrize(("major", "compression"), MATRIX)
@@ -130,7 +125,7 @@ def test_what_copy_would_refuse_stays_as_it_is(entries: list[Entry]) -> None:
 
 def test_what_is_raised_while_it_is_copied_ends_it(tmp_path: Path) -> None:
     source = tmp_path / "archive.dump"
-    source.write_bytes(build(change=in_a_heap))
+    source.write_bytes(build())
     heard: list[int] = []
 
     def stop(copied: int) -> None:
@@ -144,7 +139,7 @@ def test_what_is_raised_while_it_is_copied_ends_it(tmp_path: Path) -> None:
 
 def test_an_archive_that_shrinks_meanwhile_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = tmp_path / "archive.dump"
-    source.write_bytes(build(change=in_a_heap, tables={"first": [ROWS]}))
+    source.write_bytes(build(tables={"first": [ROWS]}))
     monkeypatch.setattr(os, "sendfile", lambda *_: 0)
     with pytest.raises(ArchiveError, match="was cut while it was read"):
         frozen(source, tmp_path / "frozen")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
@@ -12,7 +12,7 @@ from pathlib import Path
 from offsite_samples import FIRST_NIGHT, NAME, made_up_manifest
 
 from daybreak.catalog import Catalog
-from daybreak.catalog.records import ArchiveRecord, Progress
+from daybreak.catalog.records import ArchiveRecord
 from daybreak.errors import DaybreakError
 from daybreak.jobs import backlog, backup, offsite, upkeep
 from daybreak.jobs.run import Engine, RunContext
@@ -21,19 +21,10 @@ from daybreak.model import Archive, ArchiveState, BackupPlan, Database, Reposito
 from daybreak.process import Runner
 from daybreak.restic import Restic
 from daybreak.upkeep import RepositoryPlan, Upkeep
+from silent import Silent
 
 ROLES = b"CREATE ROLE genji;\n"
 SOON = timedelta(seconds=6)
-
-
-class Silent:
-    """Nobody listens."""
-
-    def started(self, run: str, plan: str, kind: str) -> None: ...
-    def step(self, name: str) -> None: ...
-    def step_done(self, name: str, facts: Mapping[str, object], seconds: float, *, failed: bool) -> None: ...
-    def progress(self, now: Progress) -> None: ...
-    def warning(self, text: str) -> None: ...
 
 
 @dataclass(kw_only=True)

@@ -34,11 +34,15 @@ def freezable(restored: Iterable[Entry]) -> frozenset[int]:
     entries = list(restored)
     if any(entry.kind == "EXTENSION" and entry.name in _TAKES_COPY for entry in entries):
         return frozenset()
+    # As pg_restore sees it: the one thing that table data depends on is its table.
     made = {entry.id for entry in entries if entry.kind == _TABLE and entry.access_method == _HEAP}
     return frozenset(
         entry.id
         for entry in entries
-        if entry.kind == TABLE_DATA and entry.had_dumper and entry.root is None and made & {*entry.dependencies[:1]}
+        if entry.kind == TABLE_DATA
+        and entry.had_dumper
+        and entry.root is None
+        and made.intersection(entry.dependencies[:1])
     )
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -54,10 +54,7 @@ def loading(
     folder = pinned.folder or run.private
     path = folder / f"{run.id}.load"
     try:
-        copy = _copy(run, pinned, tables, path)
-        if copy is not None and not here:
-            copy = replace(copy, sha256=sha256_of(path))
-        yield copy or plain
+        yield _copy(run, pinned, tables, path, here=here) or plain
     finally:
         path.unlink(missing_ok=True)
 
@@ -82,7 +79,7 @@ def _worth_it(run: RunContext, pinned: Pinned, entries: Sequence[Entry], spare_b
     return tables
 
 
-def _copy(run: RunContext, pinned: Pinned, tables: frozenset[int], path: Path) -> Loading | None:
+def _copy(run: RunContext, pinned: Pinned, tables: frozenset[int], path: Path, *, here: bool) -> Loading | None:
     """Write the copy; None where that does not succeed."""
 
     def tell(copied: int) -> None:
@@ -99,7 +96,7 @@ def _copy(run: RunContext, pinned: Pinned, tables: frozenset[int], path: Path) -
             os.close(handle)
         if pinned.folder is not None:  # where a container that mounts the archives may read it
             files.share(path, group_of=pinned.folder, mode=files.FILE_MODE)
-        return Loading(path=path, size_bytes=size, sha256="", frozen=len(tables))
+        return Loading(path=path, size_bytes=size, sha256="" if here else sha256_of(path), frozen=len(tables))
     except Cancelled:
         raise
     except (OSError, DaybreakError) as error:

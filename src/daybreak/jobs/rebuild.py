@@ -21,7 +21,7 @@ from typing import Final
 
 from daybreak.archive import Entry, table_data
 from daybreak.archive.toc import TABLE_DATA
-from daybreak.errors import CommandError, RefreshError, SourceError
+from daybreak.errors import Cancelled, CommandError, DaybreakError, RefreshError, SourceError
 from daybreak.hosts import Placed, placed, sweep_copies
 from daybreak.hosts import explain as explain_host
 from daybreak.jobs.loading import Loading, loading
@@ -274,13 +274,16 @@ class Rebuild:
                 flushed.result()
 
     def _flush(self) -> None:
+        """Ask for a checkpoint. Nothing depends on it but time; Cancelled is raised."""
         abilities, server = self.rehearsal.abilities, self.held.server
         if not abilities.superuser and "pg_checkpoint" not in abilities.memberships:
             return
         try:
             server.execute("CHECKPOINT", dbname=server.maintenance_db, deadline=_ANALYZE_DEADLINE)
-        except SqlError as error:
-            self.run.log.write(f"no checkpoint beside: {error.message}")
+        except Cancelled:
+            raise
+        except DaybreakError as error:
+            self.run.log.write(f"no checkpoint beside the statistics: {error.message}")
 
     def _analyze(self) -> None:
         server = self.held.server
