@@ -28,6 +28,8 @@ _POLL_S: Final = 0.1
 _BLOCK: Final = 2**20
 #: A catalog that is opened needs more than this beside itself.
 _NOTHING_BYTES: Final = 2**16
+#: How far the clock of files and the one of processes may be apart: both count in steps of a hundredth of a second.
+_SAME_MOMENT_S: Final = 0.1
 _EARLY_BYTES: Final = 8 * 2**20
 
 _WHY: Final = {
@@ -113,9 +115,26 @@ def write_durable(path: Path, content: bytes, *, group_of: Path) -> None:
 
 
 def is_being_written(beside: Path) -> bool:
-    """Whether the process that made this `.NAME.PID.partial` lives; a number that came back counts as alive."""
+    """Whether the process that made this `.NAME.PID.partial` lives.
+
+    A process that began after the file's last change got a number that came back: it did not make the file.
+    """
     pid = beside.name.rsplit(".", 2)[-2]
-    return pid.isdecimal() and is_running(int(pid))
+    if not pid.isdecimal() or not is_running(int(pid)):
+        return False
+    try:
+        return _began(int(pid)) <= beside.stat().st_ctime + _SAME_MOMENT_S
+    except (OSError, ValueError):  # it ended just now, or there is no /proc to ask: rather leave the file
+        return True
+
+
+def _began(pid: int) -> float:
+    """When a process began, in seconds since the epoch: field 22 of its stat, in ticks since the start of the host.
+
+    Source  proc_pid_stat(5); the second field is a name in parentheses, which may hold spaces itself.
+    """
+    ticks = int(Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[19])
+    return time.time() - time.clock_gettime(time.CLOCK_BOOTTIME) + ticks / os.sysconf("SC_CLK_TCK")
 
 
 def is_running(pid: int) -> bool:

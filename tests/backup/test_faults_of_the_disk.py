@@ -320,14 +320,16 @@ def test_p1_what_dead_runs_left_is_swept_and_logged(site: Installation) -> None:
     """P1: staged files, pins, unfinished manifests; foreign files stay."""
     site.backup()
     dead = "20200101-000000-dead"
+    gone = subprocess.Popen(["/bin/true"])
+    gone.wait()
     lefts = [
         site.root / "staging" / f"prod.dump.{dead}.partial",
         site.root / "pins" / f"{dead}.dump",
         site.root / "pins" / f"{dead}.dump.json",
-        site.root / "pins" / f".{dead}.dump.json.77.partial",
-        site.root / "manifests" / ".abc.json.77.partial",
-        site.backups / ".prod.dump.json.77.partial",
-        site.backups / f".prod-{dead}.dump.77.partial",
+        site.root / "pins" / f".{dead}.dump.json.{gone.pid}.partial",
+        site.root / "manifests" / f".abc.json.{gone.pid}.partial",
+        site.backups / f".prod.dump.json.{gone.pid}.partial",
+        site.backups / f".prod-{dead}.dump.{gone.pid}.partial",
         site.state / "private" / dead,
     ]
     for left in lefts[:-1]:

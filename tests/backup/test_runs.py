@@ -238,6 +238,23 @@ def test_what_a_living_process_writes_beside_is_not_swept(site: Installation) ->
     mine.unlink()
 
 
+def test_a_number_that_came_back_does_not_keep_what_its_first_holder_left(tmp_path: Path) -> None:
+    """A container gives the same few numbers after every start, so what a killed run left would stay for ever."""
+    with subprocess.Popen(["/bin/true"]) as last:
+        pass
+    behind = range(300, 1300)  # where Linux begins again after the largest number
+    for number in (*range(last.pid + 1, last.pid + 2000), *behind):
+        (tmp_path / f".x.{number}.partial").touch()
+    time.sleep(1)
+    with subprocess.Popen(["/bin/cat"], stdin=subprocess.PIPE) as came_back:
+        left = tmp_path / f".x.{came_back.pid}.partial"
+        assert left.exists(), "two thousand numbers were taken within a second"
+        assert files.is_running(came_back.pid)
+        assert not files.is_being_written(left)
+        left.touch()
+        assert files.is_being_written(left)
+
+
 def test_l7_what_somebody_reads_stays_while_it_is_replaced(site: Installation, prod: tuple[Server, str]) -> None:
     """L7: a pin keeps the bytes and the manifest, whatever the night replaces and forgets."""
     server, name = prod
