@@ -164,7 +164,11 @@ def test_storms(newer: Offsite, proxy: Proxy, tmp_path: Path) -> None:
 
     written[f"a{RUNS:03}"] = b"the sky is clear"
     restic = newer.restic(direct)
-    assert archives_in(newer, direct) == list(written), f"lost or doubled (seed {SEED})"
+    sent = archives_in(newer, direct)
+    # restic takes a 200 that holds an error for a folder without files: then nobody can know that it was sent before.
+    lies = [one for fault, one in proxy.done if fault == "200" and "list-type" in one.path and "snapshots" in one.path]
+    assert list(dict.fromkeys(sent)) == list(written), f"lost (seed {SEED})"
+    assert len(sent) <= len(written) + len(lies), f"doubled (seed {SEED})"
     found = restic.check(read_data_subset="100%")
     assert found.sound, f"{found} (seed {SEED})"
     for one in chance.sample(restic.snapshots(), min(5, RUNS)):
