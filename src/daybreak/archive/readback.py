@@ -53,10 +53,11 @@ def _from_disk(fd: int) -> Iterator[memoryview]:
     """The file from its start, block by block; each is good until the next one is asked for, which is read meanwhile.
 
     Past the page cache where the file system can do that (O_DIRECT; `fd` is left that way): then nothing but the disk
-    can answer, and no memory has to be found for what is read once, which costs more than reading. Elsewhere what is
-    clean in memory is dropped before.
+    can answer, and no memory has to be found for what is read once, which costs more than reading. Others refuse the
+    flag, or take it and read as ever (encrypted or compressed files), so what is clean in memory is dropped before.
     """
     os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+    # Where it is read through memory after all, larger reads ahead are quicker (docs/adr/0015).
     os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_SEQUENTIAL)
     with contextlib.suppress(OSError):
         _set_direct(fd, True)
