@@ -28,8 +28,8 @@ _POLL_S: Final = 0.1
 _BLOCK: Final = 2**20
 #: A catalog that is opened needs more than this beside itself.
 _NOTHING_BYTES: Final = 2**16
-#: How far the clock of files and the one of processes may be apart: both count in steps of a hundredth of a second.
-_SAME_MOMENT_S: Final = 0.1
+#: How far the clock that dates files, which may be a file server's, and the one of this host may be apart.
+_CLOCKS_APART_S: Final = 60.0
 _EARLY_BYTES: Final = 8 * 2**20
 
 _WHY: Final = {
@@ -117,13 +117,13 @@ def write_durable(path: Path, content: bytes, *, group_of: Path) -> None:
 def is_being_written(beside: Path) -> bool:
     """Whether the process that made this `.NAME.PID.partial` lives.
 
-    A process that began after the file's last change got a number that came back: it did not make the file.
+    A process that began well after the file's last change got a number that came back: it did not make the file.
     """
     pid = beside.name.rsplit(".", 2)[-2]
     if not pid.isdecimal() or not is_running(int(pid)):
         return False
     try:
-        return _began(int(pid)) <= beside.stat().st_ctime + _SAME_MOMENT_S
+        return _began(int(pid)) <= beside.stat().st_ctime + _CLOCKS_APART_S
     except (OSError, ValueError):  # it ended just now, or there is no /proc to ask: rather leave the file
         return True
 
