@@ -28,6 +28,7 @@ from daybreak.restic import commands, faults, messages
 from daybreak.restic.commands import Access
 from daybreak.restic.environment import environment
 from daybreak.restic.findings import Findings
+from daybreak.restic.folder import folder_of, names_in
 from daybreak.restic.messages import Listing, Lock, Progress, Summary
 from daybreak.restic.watch import Watch
 from daybreak.secret import Secret
@@ -253,6 +254,9 @@ class Restic:
         self._patiently(lambda: self._require_gone(self._watched(command)))
 
     def _listed(self, kind: str) -> frozenset[str]:
+        folder = folder_of(self.repository.url)
+        if folder is not None and (found := names_in(folder, kind)) is not None:
+            return found
         said = self._watched(commands.list_all(self._access(), kind)).stdout.decode("utf-8", "replace")
         # 0.14 writes the size behind the name of a pack.
         return frozenset(line.split()[0] for line in said.splitlines() if line.strip())
