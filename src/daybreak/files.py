@@ -28,6 +28,8 @@ _POLL_S: Final = 0.1
 _BLOCK: Final = 2**20
 #: A catalog that is opened needs more than this beside itself.
 _NOTHING_BYTES: Final = 2**16
+#: How long a file that was read through counts as what it was then.
+_SEEN_S: Final = 3600.0
 #: How far the clock that dates files, which may be a file server's, and the one of this host may be apart.
 _CLOCKS_APART_S: Final = 60.0
 _EARLY_BYTES: Final = 8 * 2**20
@@ -222,6 +224,30 @@ def sha256_file(path: Path) -> str:
         while block := file.read(_BLOCK):
             digest.update(block)
     return digest.hexdigest()
+
+
+class Seen:
+    """The sha256 of files that were read from the disk a moment ago, under whatever name: none is read again for it.
+
+    One that anybody wrote to since, or that was read over an hour ago, is not known any more.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[int, ...], tuple[str, float]] = {}
+
+    def note(self, status: os.stat_result, sha256: str) -> None:
+        """A file was read through, and this is what it holds."""
+        self._known[_identity(status)] = sha256, time.monotonic()
+
+    def sha256(self, path: Path) -> str | None:
+        """What is known of a file. Raise OSError where it is not there."""
+        sha256, at = self._known.get(_identity(path.stat()), (None, 0.0))
+        return sha256 if time.monotonic() - at < _SEEN_S else None
+
+
+def _identity(status: os.stat_result) -> tuple[int, ...]:
+    """What stays while a file gets other names, and changes with its content; ctime changes with both."""
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
 
 @contextlib.contextmanager

@@ -7,11 +7,14 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from couples import OWNER, Couple, chance, contents, oid_of, properties
+from daybreak.jobs import refresh as refreshing
+from daybreak.jobs import shelf as shelves
 from installation import processes, wait_for
 
 if TYPE_CHECKING:
@@ -57,6 +60,43 @@ def test_case_14_an_archive_that_is_not_what_was_published(harm: Callable[[Coupl
     assert state_of(refreshed) == before
     assert refreshed.clean() == []
     refreshed.refresh("--fresh")
+
+
+@pytest.mark.parametrize("harm", [cut, flip, replace_by_another])
+def test_case_14_an_archive_is_harmed_between_its_own_backup_and_the_restore(
+    harm: Callable[[Couple], None], refreshed: Couple, monkeypatch: pytest.MonkeyPatch
+):
+    real = refreshing.backup
+
+    def harmed(*given: Any, **more: Any) -> None:
+        real(*given, **more)
+        harm(refreshed)
+
+    monkeypatch.setattr(refreshing, "backup", harmed)
+    before = state_of(refreshed)
+    assert refreshed.refresh("--fresh", expect=12)["hint"]
+    assert state_of(refreshed) == before
+    assert refreshed.clean() == []
+    monkeypatch.undo()
+    refreshed.refresh("--fresh")
+
+
+def test_an_archive_is_read_through_once_by_the_run_that_made_it(
+    refreshed: Couple, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it read back a moment ago it does not hash again; what another run made it does."""
+    hashed: list[str] = []
+    real = shelves.sha256_of
+
+    def hash_it(path: Path) -> str:
+        hashed.append(path.parent.name)
+        return real(path)
+
+    monkeypatch.setattr(shelves, "sha256_of", hash_it)
+    refreshed.refresh("--fresh")
+    assert hashed == [refreshed.archive.parent.name]  # the older one, before the new one is made
+    refreshed.refresh()
+    assert hashed[1:] == ["pins"]
 
 
 def test_v4_an_extension_that_the_target_lacks_is_named(couple: Coupling, servers: Servers):

@@ -156,6 +156,7 @@ def _finish(run: RunContext, plan: BackupPlan, dumped: Dumped, globals_sql: byte
             filled = fill_offsets(handle, dumped.scan)
             os.fsync(handle)
             size_bytes, whole = read_back(handle, filled)
+            run.engine.seen.note(os.fstat(handle), whole)
         finally:
             os.close(handle)
     return Manifest.from_scan(

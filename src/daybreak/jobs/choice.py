@@ -115,7 +115,7 @@ def pinned(run: RunContext, choice: Choice) -> Generator[Pinned]:
             choice.shelf.prepare()
             for removed in choice.shelf.sweep_pins(run.engine.is_alive):
                 run.log.write(f"removed what a dead run left: {removed}")
-            found = stack.enter_context(choice.shelf.pin(choice.path, run.id))
+            found = stack.enter_context(choice.shelf.pin(choice.path, run.id, seen=run.engine.seen))
         manifest = found.manifest
         if choice.wanted is not None and manifest.id != choice.wanted:
             raise ArchiveError(

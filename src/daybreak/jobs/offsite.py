@@ -39,7 +39,7 @@ def send(run: RunContext, plan: BackupPlan, archive: Archive, *, connect: Connec
     shipment = _Shipping(run, plan, shelf, {one.name: connect(one, run.runner) for one in plan.repositories})
     with run.step("off-site") as facts:
         try:
-            with shelf.pin(archive.path, run.id) as pinned:
+            with shelf.pin(archive.path, run.id, seen=run.engine.seen) as pinned:
                 # Before anything is sent, so that no kill loses it; a quarantined one is kept by itself.
                 known = quarantined or not shelf.enlist(pinned.path, pinned.manifest.id)
                 for one in backlog.waiting(run.catalog, plan):

@@ -262,14 +262,15 @@ class Rebuild:
             shadow.carry_over(self.held.server, self.name, facts)
             said["grants"] = grants.carry_over(self.held.server, old=self.held.name, new=self.name)
 
-    def analyze(self, *, flush: bool = False) -> None:
-        """Fresh statistics, so that the first queries of the morning are planned well.
+    @contextlib.contextmanager
+    def flushing(self, *, wanted: bool) -> Generator[None]:
+        """The server writes out beside the block what it holds back: to drop a database it has to, and waits for it.
 
-        With `flush` the server writes out meanwhile what it holds back: to drop a database it has to, and waits for it.
+        That is over before the swap, which waits for the disk as well.
         """
         with ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoint") as beside:
-            flushed = beside.submit(self._flush) if flush else None
-            self._analyze()
+            flushed = beside.submit(self._flush) if wanted else None
+            yield
             if flushed is not None:
                 flushed.result()
 
@@ -283,9 +284,10 @@ class Rebuild:
         except Cancelled:
             raise
         except DaybreakError as error:
-            self.run.log.write(f"no checkpoint beside the statistics: {error.message}")
+            self.run.log.write(f"no checkpoint before the swap: {error.message}")
 
-    def _analyze(self) -> None:
+    def analyze(self) -> None:
+        """Fresh statistics, so that the first queries of the morning are planned well."""
         server = self.held.server
         command = server.own_tools.vacuumdb_analyze(
             server.conninfo(self.name), jobs=self.jobs, deadline=_ANALYZE_DEADLINE, settings=server.settings()

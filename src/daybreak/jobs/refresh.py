@@ -57,7 +57,7 @@ def refresh(
         for removed in shelf.sweep_pins(run.engine.is_alive):
             run.log.write(f"removed what a dead run left: {removed}")
         chosen, made = _take_archive(run, plan, shelf, fresh=fresh)
-        with shelf.pin(plan.backup.archive, run.id) as pinned:
+        with shelf.pin(plan.backup.archive, run.id, seen=run.engine.seen) as pinned:
             _require_as_new(pinned.manifest, chosen)
             try:
                 replace_target(run, held, pinned, plan.how)

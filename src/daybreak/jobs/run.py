@@ -209,6 +209,7 @@ class Engine:
         self.listener = listener
         self._json_log = json_log
         self.lost: list[str] = []  # runs that this engine found dead
+        self.seen = files.Seen()  # archives that were read back here
         for name in ("runs", "logs", "private", "locks"):
             make_folder(state / name)
 

@@ -219,8 +219,11 @@ class Shelf:
         return read_manifest(self.archive.with_name(self.archive.name + JSON))
 
     @contextlib.contextmanager
-    def pin(self, path: Path, run: str) -> Generator[Pinned]:
-        """A hard link to an archive for the time of the block, checked against its manifest."""
+    def pin(self, path: Path, run: str, *, seen: files.Seen | None = None) -> Generator[Pinned]:
+        """A hard link to an archive for the time of the block, checked against its manifest.
+
+        It is read through for that, unless `seen` knows it.
+        """
         pinned = self.root / "pins" / f"{run}.dump"
         with files.disk_errors(path, "cannot pin"):
             try:
@@ -230,7 +233,8 @@ class Shelf:
                 self.require_room(path.stat().st_size)
                 shutil.copyfile(path, pinned)
         try:
-            manifest = self._manifest_for(path, sha256_of(pinned))
+            known = seen.sha256(pinned) if seen else None
+            manifest = self._manifest_for(path, known or sha256_of(pinned))
             with files.disk_errors(pinned, "cannot pin"):
                 self._link_names(manifest.sha256, pinned)
             yield Pinned(path=pinned, manifest=manifest, folder=pinned.parent)
