@@ -15,7 +15,7 @@ import pytest
 from archive_samples import build, scan_bytes
 
 from daybreak.archive import Compression, Scan, fill_offsets, readback
-from daybreak.archive.readback import read_back
+from daybreak.archive.readback import read_back, sha256_from_disk
 from daybreak.errors import ArchiveError
 
 WAYS = ["past the cache", "no such flag", "a flag that nothing honours"]
@@ -83,6 +83,15 @@ def test_the_size_and_the_sha256_of_what_stands_there(archive: tuple[int, Scan, 
     assert read_back(fd, filled) == (len(content), sha256(content).hexdigest())
     assert bool(fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_DIRECT) == (way == WAYS[0] and takes_direct(fd))
     assert read_back(fd, filled) == (len(content), sha256(content).hexdigest())
+
+
+def test_a_file_that_is_read_once_has_the_same_sha256(archive: tuple[int, Scan, bytes]) -> None:
+    fd, _, content = archive
+    path = Path(f"/proc/self/fd/{fd}")
+    assert sha256_from_disk(path) == sha256(content).hexdigest()
+    for changed in (b"", content[:-1], content[: mmap.PAGESIZE]):
+        overwrite(fd, changed)
+        assert sha256_from_disk(path) == sha256(changed).hexdigest()
 
 
 def test_whatever_else_stands_there_is_seen(archive: tuple[int, Scan, bytes]) -> None:

@@ -15,6 +15,7 @@ import mmap
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Final
 
 import xxhash
@@ -47,6 +48,18 @@ def read_back(fd: int, written: Scan) -> tuple[int, str]:
             hint="suspect the disk: look at the kernel log and the disk's health; nothing was published",
         )
     return at, whole.hexdigest()
+
+
+def sha256_from_disk(path: Path) -> str:
+    """The sha256 of a file that is read for nothing else soon: memory is left to others. Raise OSError."""
+    digest = hashlib.sha256()
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        for block in _from_disk(fd):
+            digest.update(block)
+    finally:
+        os.close(fd)
+    return digest.hexdigest()
 
 
 def _from_disk(fd: int) -> Iterator[memoryview]:

@@ -29,6 +29,7 @@ from typing import Final
 
 from daybreak import files
 from daybreak.archive import Manifest, read_manifest
+from daybreak.archive.readback import sha256_from_disk
 from daybreak.errors import ArchiveError, ConfigError, PublishError
 from daybreak.units import show_bytes
 
@@ -205,7 +206,7 @@ class Shelf:
         """
         if not self.archive.exists():
             return None
-        sha256 = sha256_of(self.archive)
+        sha256 = sha256_of(self.archive, again=False)
         named = self.manifest_of(self.archive)
         if named is not None and named.sha256 == sha256:
             return named
@@ -325,10 +326,10 @@ class Shelf:
         files.fsync_folder(name.parent)
 
 
-def sha256_of(archive: Path) -> str:
-    """The sha256 of an archive. Raise ArchiveError where the disk does not give it."""
+def sha256_of(archive: Path, *, again: bool = True) -> str:
+    """The sha256 of an archive, which is read `again` soon. Raise ArchiveError where the disk does not give it."""
     try:
-        return files.sha256_file(archive)
+        return files.sha256_file(archive) if again else sha256_from_disk(archive)
     except OSError as error:
         raise ArchiveError(
             f"{archive} cannot be read: {error.strerror}", hint="suspect the disk, or look at the rights of the file"
