@@ -240,9 +240,11 @@ class Seen:
         self._known[_identity(status)] = sha256, time.monotonic()
 
     def sha256(self, path: Path) -> str | None:
-        """What is known of a file. Raise OSError where it is not there."""
-        sha256, at = self._known.get(_identity(path.stat()), (None, 0.0))
-        return sha256 if time.monotonic() - at < _SEEN_S else None
+        """What is known of a file; None where nothing is, or there is no such file."""
+        with contextlib.suppress(OSError):
+            sha256, at = self._known.get(_identity(path.stat()), (None, 0.0))
+            return sha256 if time.monotonic() - at < _SEEN_S else None
+        return None
 
 
 def _identity(status: os.stat_result) -> tuple[int, ...]:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from daybreak.jobs import shelf as shelves
 from installation import Installation, sessions, wait_for
 
 if TYPE_CHECKING:
@@ -301,18 +302,13 @@ def test_a_previous_archive_that_the_disk_does_not_give_back_does_not_stop_the_n
     site: Installation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     site.backup()
-    from daybreak import files  # noqa: PLC0415 -- to be patched
-
-    real = files.sha256_file
 
     def broken(path: Path) -> str:
-        if path == site.archive:
-            raise OSError(5, "Input/output error")
-        return real(path)
+        raise OSError(5, f"Input/output error at {path.name}")
 
-    monkeypatch.setattr(files, "sha256_file", broken)
+    monkeypatch.setattr(shelves, "sha256_from_disk", broken)
     told = site.backup()
-    assert "cannot be read: Input/output error" in told["warnings"][0]
+    assert f"cannot be read: Input/output error at {site.archive.name}" in told["warnings"][0]
     site.manifest()
 
 

@@ -7,6 +7,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,8 @@ import pytest
 from couples import OWNER, Couple, chance, contents, oid_of, properties
 from daybreak.jobs import refresh as refreshing
 from daybreak.jobs import shelf as shelves
+from daybreak.jobs.rebuild import Rebuild
+from daybreak.postgres.client import Postgres
 from installation import processes, wait_for
 
 if TYPE_CHECKING:
@@ -253,6 +256,25 @@ def modest(small: str, couple: Coupling) -> Iterator[Couple]:
     site.retarget({"url": site.dev.url(site.dev_db, user="modest")})
     yield site
     site.dev.psql(f'REVOKE "{OWNER}" FROM modest')
+
+
+def test_what_fails_before_the_swap_does_not_wait_for_the_checkpoint(
+    refreshed: Couple, monkeypatch: pytest.MonkeyPatch
+):
+    began = threading.Event()
+
+    def slow(_work: Rebuild, server: Postgres) -> None:
+        began.set()
+        server.execute("SELECT pg_sleep(100)", dbname=server.maintenance_db, deadline=timedelta(minutes=5))
+
+    monkeypatch.setattr(Rebuild, "_flush", slow)
+    refreshed.retarget(weekly={"checks": [{"name": "c", "sql": "SELECT false"}]})
+    before, started = state_of(refreshed), time.monotonic()
+    assert "c" in refreshed.refresh(expect=15)["message"]
+    assert began.is_set()
+    assert time.monotonic() - started < 50
+    assert state_of(refreshed) == before
+    assert refreshed.clean() == []
 
 
 def test_a_role_that_is_no_superuser(modest: Couple):

@@ -11,6 +11,7 @@ import contextlib
 import hashlib
 import os
 import re
+import threading
 import time
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -268,15 +269,21 @@ class Rebuild:
 
         That is over before the swap, which waits for the disk as well.
         """
+        stop, server = threading.Event(), self.held.server
+        stoppable = server.with_runner(server.runner.also_ended_by(stop))
         with ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoint") as beside:
-            flushed = beside.submit(self._flush) if wanted else None
-            yield
+            flushed = beside.submit(self._flush, stoppable) if wanted else None
+            try:
+                yield
+            except BaseException:
+                stop.set()  # what failed is told at once
+                raise
             if flushed is not None:
                 flushed.result()
 
-    def _flush(self) -> None:
+    def _flush(self, server: Postgres) -> None:
         """Ask for a checkpoint. Nothing depends on it but time; Cancelled is raised."""
-        abilities, server = self.rehearsal.abilities, self.held.server
+        abilities = self.rehearsal.abilities
         if not abilities.superuser and "pg_checkpoint" not in abilities.memberships:
             return
         try:
