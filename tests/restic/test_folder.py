@@ -59,8 +59,8 @@ def test_the_folder_says_what_restic_says_and_needs_no_key(
 ) -> None:
     repository = in_a_folder(offsite, tmp_path / "repository")
     send(shelf, offsite, repository, 0)
-    send(shelf, offsite, repository, 1)
     restic = offsite.restic(repository)
+    shelf.send(shelf.parcel(noise(200_000, seed=701), night=1), restic)
     half = tmp_path / "repository/data/00"  # as a backup leaves it that goes on, or was killed
     half.mkdir(exist_ok=True)
     (half / f"{'0' * 64}-tmp-123").write_bytes(b"half")
@@ -69,7 +69,7 @@ def test_the_folder_says_what_restic_says_and_needs_no_key(
     seen = restic.indexes(), restic.packs()
 
     assert offsite.log == []
-    monkeypatch.setattr(client, "folder_of", lambda _url: None)
+    monkeypatch.setattr(client, "names_in", lambda _folder, _kind: None)
     assert seen == (restic.indexes(), restic.packs())
     assert len(offsite.log) == 4  # two calls, a line for the beginning and the end of each
     assert len(seen[0]) == 2
@@ -94,7 +94,7 @@ def test_a_disk_that_took_a_pack_and_has_none(newer: Offsite, shelf: Shelf, tmp_
     repository = in_a_folder(newer, tmp_path / "repository")
     send(shelf, newer, repository, 0)
     restic = newer.restic(repository)
-    before = restic.packs()
+    before = names_in(tmp_path / "repository", "packs") or frozenset()
     theirs = shelf.folder / "theirs"
     theirs.write_bytes(noise(200_000, seed=701))  # what we send next
     restic.backup([theirs], tags=["theirs"], host="elsewhere", taken_at=FIRST_NIGHT)
@@ -116,14 +116,38 @@ def test_a_folder_that_does_not_tell_is_asked_for(newer: Offsite, tmp_path: Path
     """Restic says in its own words what is wrong with it, or knows where the repository really is."""
     folder = tmp_path / "repository"
     repository = in_a_folder(newer, folder)
+    restic = newer.restic(repository)
+    theirs = tmp_path / "theirs"
+    theirs.write_bytes(b"theirs")
+    restic.backup([theirs], tags=["theirs"], host="elsewhere", taken_at=FIRST_NIGHT)
+    newer.log.clear()
+    assert restic.indexes()
+    assert newer.log == []
     assert names_in(folder, "locks") is None  # they are read by restic, which proves access
     (folder / "index").rename(folder / "away")
     assert names_in(folder, "index") is None
-    newer.log.clear()
-    newer.restic(repository).indexes()
+    assert restic.indexes() == frozenset()
     assert [line for line in newer.log if " list index" in line]
 
     shutil.rmtree(folder)
     with pytest.raises(OffsiteError) as caught:
-        newer.restic(repository).packs()
+        restic.packs()
     assert caught.value.reason == "missing"
+
+
+def test_a_restic_that_means_another_place_is_asked_for_everything(
+    newer: Offsite, shelf: Shelf, tmp_path: Path
+) -> None:
+    """As one in a container does, whose path has something else on this host: even another repository."""
+    real, decoy = tmp_path / "real", tmp_path / "repository"
+    in_a_folder(newer, real)
+    inside = newer.wrapped("inside", f'export RESTIC_REPOSITORY={real}; exec "$RESTIC" "$@"')
+    repository = in_a_folder(newer, decoy, restic=inside)
+    for night in range(2):
+        newer.log.clear()
+        send(shelf, newer, repository, night)
+        begun = [line for line in newer.log if line.startswith("run ")]
+        assert [line for line in begun if " list index" in line]
+        assert [line for line in begun if " list packs" in line]
+    assert len(list((real / "snapshots").iterdir())) == 2
+    assert list((decoy / "snapshots").iterdir()) == []

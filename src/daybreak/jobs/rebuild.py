@@ -275,11 +275,10 @@ class Rebuild:
             flushed = beside.submit(self._flush, stoppable) if wanted else None
             try:
                 yield
-            except BaseException:
+                if flushed is not None:
+                    flushed.result()
+            finally:
                 stop.set()  # what failed is told at once
-                raise
-            if flushed is not None:
-                flushed.result()
 
     def _flush(self, server: Postgres) -> None:
         """Ask for a checkpoint. Nothing depends on it but time; Cancelled is raised."""

@@ -28,7 +28,7 @@ from daybreak.restic import commands, faults, messages
 from daybreak.restic.commands import Access
 from daybreak.restic.environment import environment
 from daybreak.restic.findings import Findings
-from daybreak.restic.folder import folder_of, names_in
+from daybreak.restic.folder import folder_of, has_snapshot, names_in
 from daybreak.restic.messages import Listing, Lock, Progress, Summary
 from daybreak.restic.watch import Watch
 from daybreak.secret import Secret
@@ -66,6 +66,7 @@ class Restic:
         self._quick = quick
         self._lock_wait = lock_wait
         self._program = str(repository.restic or "restic")
+        self._folder: Path | None = None  # of the repository, once a snapshot was seen to arrive in it
         self._secrets: Mapping[str, str | Secret] | None = None
         self._reading = threading.Lock()
 
@@ -155,6 +156,9 @@ class Restic:
             self._patiently(attempt)
         if not ended:
             raise faults.not_understood(self.name, ValueError("the backup ended without a summary"))
+        folder = folder_of(self.repository.url)
+        if folder is not None and has_snapshot(folder, ended[-1].snapshot):
+            self._folder = folder
         return ended[-1]
 
     def forget(self, ids: Sequence[str]) -> None:
@@ -254,8 +258,7 @@ class Restic:
         self._patiently(lambda: self._require_gone(self._watched(command)))
 
     def _listed(self, kind: str) -> frozenset[str]:
-        folder = folder_of(self.repository.url)
-        if folder is not None and (found := names_in(folder, kind)) is not None:
+        if self._folder is not None and (found := names_in(self._folder, kind)) is not None:
             return found
         said = self._watched(commands.list_all(self._access(), kind)).stdout.decode("utf-8", "replace")
         # 0.14 writes the size behind the name of a pack.

@@ -8,9 +8,7 @@ Source  restic's manual: "Repository Layout" has `index/ID` and `data/XX/ID`; "L
 
 from __future__ import annotations
 
-import os
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -23,6 +21,14 @@ def folder_of(url: str) -> Path | None:
     return path if path.is_absolute() else None
 
 
+def has_snapshot(repository: Path, snapshot: str) -> bool:
+    """Whether a snapshot stands in this folder: then it is the one that restic means, whatever restic is here."""
+    try:
+        return any(name.startswith(snapshot) for name in _ids(repository / "snapshots"))
+    except OSError:
+        return False
+
+
 def names_in(repository: Path, kind: str) -> frozenset[str] | None:
     """The ids of all of a `kind`, index or packs; None for another kind, and where the folder does not tell."""
     try:
@@ -30,7 +36,7 @@ def names_in(repository: Path, kind: str) -> frozenset[str] | None:
             case "index":
                 return frozenset(_ids(repository / "index"))
             case "packs":
-                parts = [one.path for one in os.scandir(repository / "data") if one.is_dir()]
+                parts = (one for one in (repository / "data").iterdir() if one.is_dir())
                 return frozenset(name for part in parts for name in _ids(part))
             case _:
                 return None
@@ -38,6 +44,6 @@ def names_in(repository: Path, kind: str) -> frozenset[str] | None:
         return None
 
 
-def _ids(folder: Path | str) -> Iterator[str]:
-    """What restic has finished writing there; what it has not bears another name."""
-    return (one.name for one in os.scandir(folder) if _ID.fullmatch(one.name))
+def _ids(folder: Path) -> list[str]:
+    """What restic has finished writing there; what it has not bears another name. Raise OSError."""
+    return [one.name for one in folder.iterdir() if _ID.fullmatch(one.name)]
