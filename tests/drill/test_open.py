@@ -26,11 +26,13 @@ if TYPE_CHECKING:
 def test_an_archive_is_open_until_standard_input_ends(site: Installation, servers: Servers, small: str):
     psql = servers[18].bin / "psql"
     servers[18].psql(f"ALTER DATABASE {small} SET search_path = 'some schema', public", small)
+    servers[18].psql("CREATE MATERIALIZED VIEW public.counted AS SELECT count(*) FROM public.account", small)
     site.backup()
     with opened(site) as one:
         assert one.told["database"] == small
         for url in ("url", "tcp_url"):
             assert one.query("SELECT count(*) FROM public.account", psql, url) == "2000"
+        assert one.query("SELECT * FROM public.counted", psql) == "2000"
         assert one.query("SHOW search_path", psql) == '"some schema", public'
         assert one.query("SELECT count(*) > 0 FROM pg_stats WHERE tablename = 'account'", psql) == "t"
         assert one.query("UPDATE account SET token = '' RETURNING 1", psql).startswith("1")  # it is one's own

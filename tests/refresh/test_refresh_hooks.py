@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -230,35 +231,72 @@ def test_what_cannot_be_done_at_all_is_said_before_anything_is_made(site: Couple
 
 VIEWS = """
 CREATE SCHEMA "Odd ""Schema"" ☀";
-CREATE MATERIALIZED VIEW "Odd ""Schema"" ☀"."fü ll" AS SELECT count(*) AS n FROM account;
-CREATE MATERIALIZED VIEW plain AS SELECT n FROM "Odd ""Schema"" ☀"."fü ll";
+CREATE VIEW between AS SELECT id, token FROM account;
+CREATE MATERIALIZED VIEW "Odd ""Schema"" ☀"."fü ll" AS SELECT id, token FROM between;
+CREATE VIEW again AS SELECT * FROM "Odd ""Schema"" ☀"."fü ll";
+CREATE MATERIALIZED VIEW plain AS SELECT string_agg(token, ' ' ORDER BY id) AS tokens FROM again;
+CREATE MATERIALIZED VIEW planned AS SELECT reltuples AS rows FROM pg_class WHERE relname = 'account';
 CREATE MATERIALIZED VIEW empty AS SELECT 1 AS n WITH NO DATA;
 """
 FILLED = "SELECT string_agg(relname, ' ' ORDER BY relname) FROM pg_class WHERE relkind = 'm' AND relispopulated"
 
 
-@pytest.mark.parametrize("major", [15, 18])
-def test_materialized_views_are_filled_as_they_are_in_production(major: int, couple: Coupling, servers: Servers):
+@pytest.fixture
+def viewed(couple: Coupling, servers: Servers, major: int) -> Iterator[Couple]:
     prod = servers[major]
     name = prod.fresh()
-    prod.psql("CREATE TABLE account AS SELECT 1 AS id;" + VIEWS, name)
-    site = couple(name, majors=(major, major))
-    said = site.refresh()
-    assert "check materialized views are filled" in steps(site, said["run"])
-    assert site.dev.psql(FILLED, site.dev_db) == "fü ll plain"
-    assert site.dev.psql("SELECT n FROM plain", site.dev_db) == "1"
-
-    site.retarget(
-        weekly={
-            "hooks": [{"name": "x", "when": "after_restore", "sql": _emptied("plain", '"Odd ""Schema"" ☀"."fü ll"')}]
-        }
-    )
-    failed = site.refresh(expect=15)
-    assert 'not filled, and production has them filled: "Odd ""Schema"" ☀"."fü ll", public.plain' in failed["message"]
-    assert site.dev.psql(FILLED, site.dev_db) == "fü ll plain"
-    assert site.clean() == []
+    prod.psql("CREATE TABLE account AS SELECT id, 'secret' || id AS token FROM generate_series(1, 3) AS id;", name)
+    prod.psql(VIEWS, name)
+    yield couple(name, majors=(major, major))
     prod.drop_database(name)
 
 
-def _emptied(*views: str) -> str:
-    return ";".join(f"REFRESH MATERIALIZED VIEW {view} WITH NO DATA" for view in views)
+@pytest.mark.parametrize("major", [15, 18])
+def test_materialized_views_are_filled_as_in_production_with_statistics_before_and_after(viewed: Couple):
+    said = viewed.refresh()
+    run = viewed.json("run", "show", said["run"])
+    assert {one["name"]: one["facts"] for one in run["steps"]}["fill materialized views"] == {"views": 3}
+    ask = viewed.dev.psql
+    assert ask(FILLED, viewed.dev_db) == "fü ll plain planned"
+    assert ask("SELECT tokens FROM plain", viewed.dev_db) == "secret1 secret2 secret3"
+    assert ask("SELECT rows FROM planned", viewed.dev_db) == "3"
+    assert (
+        ask("SELECT count(DISTINCT tablename) FROM pg_stats WHERE tablename IN ('fü ll', 'plain')", viewed.dev_db)
+        == "2"
+    )
+
+
+@pytest.mark.parametrize("major", [15, 18])
+def test_materialized_views_hold_what_a_hook_made_of_the_rows(viewed: Couple):
+    viewed.retarget(
+        weekly={
+            "hooks": [
+                {"name": "mask", "when": "after_restore", "sql": "UPDATE account SET token = 'masked'"},
+                {"name": "drop", "when": "after_restore", "sql": "DROP MATERIALIZED VIEW planned"},
+            ]
+        }
+    )
+    viewed.refresh()
+    assert "fill the materialized views" in viewed.json("refresh", "--plan")["steps"]
+    assert viewed.dev.psql("SELECT tokens FROM plain", viewed.dev_db) == "masked masked masked"
+    assert viewed.dev.psql(FILLED, viewed.dev_db) == "fü ll plain"
+
+    filled = 'REFRESH MATERIALIZED VIEW "Odd ""Schema"" ☀"."fü ll"; UPDATE account SET token = $$later$$'
+    viewed.retarget(weekly={"hooks": [{"name": "own", "when": "after_restore", "sql": filled}]})
+    said = viewed.refresh()
+    assert viewed.dev.psql("SELECT tokens FROM plain", viewed.dev_db) == "secret1 secret2 secret3"
+    facts = {one["name"]: one["facts"] for one in viewed.json("run", "show", said["run"])["steps"]}
+    assert facts["fill materialized views"] == {"views": 2}
+
+
+@pytest.mark.parametrize("major", [15, 18])
+def test_a_materialized_view_that_cannot_be_filled_is_named_and_dev_stays(viewed: Couple):
+    viewed.refresh()
+    before = oid_of(viewed.dev, viewed.dev_db), contents(viewed.dev, viewed.dev_db)
+    divided = "CREATE OR REPLACE VIEW again AS SELECT id, (1 / (id - 2))::text AS token FROM account"
+    viewed.retarget(weekly={"hooks": [{"name": "break", "when": "after_restore", "sql": divided}]})
+    failed = viewed.refresh(expect=15)
+    assert "the materialized view public.plain could not be filled: " in failed["message"]
+    assert "division by zero" in failed["message"]
+    assert failed["hint"] == "ask production, or a copy of it, the same: REFRESH MATERIALIZED VIEW public.plain"
+    assert unharmed(viewed, before)

@@ -208,6 +208,7 @@ def test_case_06_and_27_what_acts_or_reaches_out_stays_out(
         CREATE FUNCTION noted() RETURNS event_trigger LANGUAGE plpgsql AS $$
             BEGIN INSERT INTO public.noticed VALUES (tg_tag); END $$;
         CREATE TABLE noticed (tag text);
+        CREATE MATERIALIZED VIEW quiet AS SELECT 1 AS n;
         CREATE EVENT TRIGGER watch ON ddl_command_end EXECUTE FUNCTION noted();""".replace("PORT", str(listener.port)),
         name,
     )

@@ -220,7 +220,11 @@ def test_an_index_is_built_with_the_memory_that_the_server_gives_where_that_is_m
     own: str, used: str, site: Couple, servers: Servers
 ):
     servers[18].psql(
-        "CREATE MATERIALIZED VIEW memory AS SELECT current_setting('maintenance_work_mem') AS of_the_session",
+        "CREATE FUNCTION given() RETURNS text IMMUTABLE LANGUAGE sql"
+        " AS $$SELECT current_setting('maintenance_work_mem')$$;"
+        "CREATE TABLE memory (id int, of_the_session text GENERATED ALWAYS AS (given()) STORED);"
+        "INSERT INTO memory VALUES (1);"
+        "CREATE MATERIALIZED VIEW filled AS SELECT current_setting('maintenance_work_mem') AS memory",
         site.prod_db,
     )
     site.dev.psql(f"ALTER DATABASE postgres SET maintenance_work_mem = '{own}'")
@@ -229,3 +233,4 @@ def test_an_index_is_built_with_the_memory_that_the_server_gives_where_that_is_m
     finally:
         site.dev.psql("ALTER DATABASE postgres RESET maintenance_work_mem")
     assert site.dev.psql("SELECT of_the_session FROM memory", site.dev_db) == used
+    assert site.dev.psql("SELECT * FROM filled", site.dev_db) == used

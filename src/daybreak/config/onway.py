@@ -43,8 +43,9 @@ class HookTable(Table):
     name: Title = Field(description="What it does, in words.", examples=["mails go nowhere"])
     when: Literal["before", "after_restore", "before_swap", "after_swap"] = Field(
         description="before: nothing was made yet. after_restore: the data is there and proven, nothing of the "
-        "target's own yet. before_swap: all is ready. after_swap: the target has the new data.",
-        examples=["before_swap"],
+        "target's own yet; materialized views are filled afterwards, so rows are masked here. before_swap: all is "
+        "ready. after_swap: the target has the new data.",
+        examples=["after_restore"],
     )
     sql: Sql | None = Field(
         None,

@@ -66,6 +66,8 @@ def look_ahead(run: RunContext, plan: RefreshPlan, *, protected: Iterable[Databa
     steps.append(f"restore it into a new database beside {name} on {server.where()} (PostgreSQL {server.version})")
     steps.append("compare every table with the manifest")
     steps += hook_lines(how.hooks, HookTime.AFTER_RESTORE, "the restored database")
+    if rehearsal is not None and rehearsal.selection.views:
+        steps.append("fill the materialized views")
     steps += [f"keep {name}'s {one.table}{f' where {one.where}' if one.where else ''}" for one in how.keep]
     steps += [f'check "{one.name}"' for one in how.checks]
     steps += hook_lines(how.hooks, HookTime.BEFORE_SWAP, "the restored database")

@@ -1,6 +1,6 @@
 """Pull: a developer's own database gets the newest archive, from the server by ssh or from a repository.
 
-    lock → guard → fetch → shadow → restore → proof → carry over → analyze → swap
+    lock → guard → fetch → shadow → restore → proof → analyze → views → carry over → swap
 
 Shapes  the archive comes into the run's private folder and is gone when the run ends; a source is a function that
         brings it there. The result is a refresh's.

@@ -1,6 +1,6 @@
 """Build a database beside the target from an archive, prove it, and make it ready to take the name.
 
-    create → restore (one parallel pg_restore from a pinned file) → proof → carry over → analyze
+    create → restore (one parallel pg_restore from a pinned file) → proof → analyze → (views) → carry over
 
 Errors  `RefreshError` (15), `ProofError` (18); the target is not touched by anything here.
 """
@@ -72,6 +72,12 @@ class Rebuild:
         """How many workers: COPY keeps the order of rows only where at least two restore in parallel."""
         return self.how.jobs or max(2, os.cpu_count() or 2)
 
+    @property
+    def building(self) -> dict[str, str]:
+        """The settings of a session that builds the shadow."""
+        memory = max(self.rehearsal.abilities.build_bytes, _BUILD_BYTES)
+        return {**_RESTORE_SETTINGS, "maintenance_work_mem": f"{memory // 1024}kB"}
+
     def create(self) -> int:
         """Make the shadow with production's encoding and locale, the target's owner and tablespace; its oid."""
         server, facts = self.held.server, self.held.facts
@@ -105,7 +111,7 @@ class Rebuild:
         with self.run.step("restore") as facts:
             facts["left_out"] = self.rehearsal.left_out
             began = time.monotonic()
-            self._restore(self.rehearsal.selection.restored, self.name, facts, loaded)
+            self._restore(self.rehearsal.selection.built, self.name, facts, loaded)
             self.run.result["restore_s"] = round(time.monotonic() - began, 2)
 
     def restore_and_prove(self) -> None:
@@ -148,7 +154,6 @@ class Rebuild:
         server, reader = self.held.server, self.rehearsal.reader
         abilities = self.rehearsal.abilities
         is_own = reader == abilities.major
-        memory = f"{max(abilities.build_bytes, _BUILD_BYTES) // 1024}kB"
         with (
             loading(
                 self.run,
@@ -170,7 +175,7 @@ class Rebuild:
                 owners=self.owners,
                 exit_on_error=is_own,
                 deadline=self.how.deadline,
-                settings=server.settings({**_RESTORE_SETTINGS, "maintenance_work_mem": memory}),
+                settings=server.settings(self.building),
             )
             try:
                 server.runner.run(command, on_stderr=tell)

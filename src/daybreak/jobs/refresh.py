@@ -1,6 +1,7 @@
 """Weekly refresh: restore beside the target, prove, then swap names.
 
-    lock → guard → archive (reuse, wait for, or make) → shadow → restore → proof → carry over → checks → analyze → swap
+    lock → guard → archive (reuse, wait for, or make) → shadow → restore → proof → analyze → views → carry over → checks
+    → swap
 
 Any failure before the swap leaves the target exactly as it was, and the shadow is dropped.
 

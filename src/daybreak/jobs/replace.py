@@ -19,6 +19,7 @@ from daybreak.jobs.rehearsal import rehearse
 from daybreak.jobs.run import RunContext, now
 from daybreak.jobs.shelf import Pinned
 from daybreak.jobs.target import Held, clean_up, steadfast
+from daybreak.jobs.views import fill_views
 from daybreak.jobs.written import count_writes, remember_writes
 from daybreak.postgres.client import SqlError
 from daybreak.postgres.sql import derived_name
@@ -68,10 +69,11 @@ def replace_target(run: RunContext, held: Held, pinned: Pinned, how: Replacement
         work.restore_and_prove()
         run_hooks(work, HookTime.AFTER_RESTORE)
         with work.flushing(wanted=server.find(held.previous) is not None):
+            work.analyze()
+            fill_views(work)
             work.carry_over()
             carry_kept(run, held, incoming=name, wishes=how.keep, deadline=how.deadline)
             run_checks(work)
-            work.analyze()
         run_hooks(work, HookTime.BEFORE_SWAP)
         require_not_held(run, server.database.name)
         counted = count_writes(server, name, settle=True)

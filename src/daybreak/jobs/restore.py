@@ -1,6 +1,7 @@
 """Restore an archive into a database that does not exist yet: beside development, or to bring production back.
 
-    lock → guard → archive → rehearse → (confirm → roles) → shadow → restore → proof → carry over → analyze → name
+    lock → guard → archive → rehearse → (confirm → roles) → shadow → restore → proof → analyze → views → carry over
+    → name
 
 The database has a shadow's name until it is whole and proven; then it gets its own in one statement. So who finds the
 name finds all of it, and what a killed restore leaves is known as a shadow's remains and dropped by the next run.
@@ -40,6 +41,7 @@ from daybreak.jobs.rehearsal import Rehearsal, rehearse
 from daybreak.jobs.run import RunContext, now
 from daybreak.jobs.shelf import Pinned
 from daybreak.jobs.target import Ground, clean_up, steadfast
+from daybreak.jobs.views import fill_views
 from daybreak.model import Database
 from daybreak.postgres import shadow
 from daybreak.postgres.client import SqlError
@@ -216,8 +218,9 @@ def build(work: Rebuild, name: str, finish: Callable[[], None], *, comment: str 
     """Make the shadow, restore, prove, `finish` it, and give it its name. Raise RefreshError, ProofError."""
     with shadow_of(work):
         work.restore_and_prove()
-        finish()
         work.analyze()
+        fill_views(work)
+        finish()
         if work.run.cancel.is_set():
             raise Cancelled("the run was cancelled before the new database got its name")
         with work.run.step("name") as facts:

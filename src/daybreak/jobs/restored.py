@@ -1,6 +1,6 @@
 """An archive restored in a server that is gone afterwards, every table compared with the manifest.
 
-    server → rehearse → roles → database → restore (one parallel pg_restore) → proof
+    server → rehearse → roles → database → restore (one parallel pg_restore) → proof → views
 
 Shapes  `restored` gives a `Restored` for the time of a block. What is left out is decided by entry, as for a refresh.
 Errors  `ArchiveError` (12) where the archive cannot be restored, with what stands in the way by name; `ProofError` (18)
@@ -23,6 +23,7 @@ from daybreak.jobs.restore import shadow_of
 from daybreak.jobs.run import RunContext
 from daybreak.jobs.shelf import Pinned
 from daybreak.jobs.throwaway import Ready, Wish, choices, sweep
+from daybreak.jobs.views import fill_views
 from daybreak.postgres.client import SqlError
 from daybreak.postgres.sql import identifier
 from daybreak.replacement import Replacement
@@ -129,6 +130,7 @@ def _restore_and_prove(work: Rebuild, *, forgive: bool) -> None:
     archive = work.pinned.manifest.id
     try:
         work.restore_and_prove()
+        fill_views(work)
     except ProofError as error:
         if not forgive:
             raise ProofError(

@@ -29,6 +29,7 @@ _SUBSCRIPTION_AT_HOME: Final = dict.fromkeys(
     _SUBSCRIPTION, "where it had come to, nobody knows: look at its publisher, then create it again"
 )
 _FOREIGN: Final = {"FOREIGN DATA WRAPPER", "SERVER", "USER MAPPING", "FOREIGN TABLE"}
+_VIEW_DATA: Final = "MATERIALIZED VIEW DATA"
 #: Entries that say something about another entry, and need no line of their own.
 _OF_ANOTHER: Final = {
     "COMMENT",
@@ -58,6 +59,16 @@ class Selection:
     left_out: tuple[LeftOut, ...]  # for people
     has_cron: bool  # the archive has pg_cron
     no_data: Mapping[tuple[str, str], str]  # (schema, name) of tables and sequences not restored -> why
+
+    @property
+    def built(self) -> tuple[Entry, ...]:
+        """What pg_restore restores: all but the contents of materialized views."""
+        return tuple(entry for entry in self.restored if entry.kind != _VIEW_DATA)
+
+    @property
+    def views(self) -> tuple[Entry, ...]:
+        """The contents of materialized views, which are filled when everything else is there."""
+        return tuple(entry for entry in self.restored if entry.kind == _VIEW_DATA)
 
 
 def select(entries: Sequence[Entry], how: Replacement, *, cron_here: bool, is_copy: bool = True) -> Selection:
