@@ -41,6 +41,7 @@ INSERT INTO shop.orders SELECT n, md5(n::text) FROM generate_series(1, 500) AS n
 GRANT SELECT ON shop.orders TO readers; GRANT INSERT (what) ON shop.orders TO "App ""one"" x";
 GRANT USAGE ON SCHEMA shop TO readers;
 ALTER DEFAULT PRIVILEGES FOR ROLE owner_of_it IN SCHEMA shop GRANT SELECT ON TABLES TO readers;
+CREATE MATERIALIZED VIEW shop.longest AS SELECT max(length(what)) AS letters FROM shop.orders;
 RESET ROLE; CREATE PUBLICATION news FOR ALL TABLES;
 """
 
