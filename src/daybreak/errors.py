@@ -99,6 +99,10 @@ class ArchiveError(DaybreakError):
     exit_code = 12
 
 
+class UnreadableError(ArchiveError):
+    """The disk did not give an archive, or its manifest: that says nothing about what is on it."""
+
+
 class PublishError(DaybreakError):
     """The archive could not be written or made visible; the previous one still stands."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import itertools
 import os
 import random
@@ -20,12 +21,16 @@ from nights import Host, night_at
 from offsite_samples import HOST, Offsite, noise
 from proxy import FAULTS, Proxy, fault_proxy
 
+from daybreak import files
+from daybreak.catalog import Catalog
 from daybreak.embedded.s3 import S3Server
-from daybreak.errors import DaybreakError, OffsiteError
-from daybreak.jobs import backlog
+from daybreak.errors import ConfigError, DaybreakError, OffsiteError
+from daybreak.jobs import backlog, offsite
+from daybreak.jobs.accept import accept
 from daybreak.jobs.fetch import fetch
+from daybreak.jobs.parcel import Parcel
 from daybreak.jobs.status import status_of
-from daybreak.model import Keep, Repository
+from daybreak.model import BackupPlan, Keep, Repository, RunState
 from installation import wait_for
 
 pytestmark = pytest.mark.restic
@@ -100,6 +105,130 @@ def test_an_archive_whose_run_died_before_it_was_sent_is_sent_by_the_next(newer:
     host.night(1)
 
     assert archives_in(newer, repository) == ["a000", "a001"]
+
+
+class Killed(BaseException):
+    """What a kill is to the lines behind it."""
+
+
+@pytest.mark.parametrize("name", ["a001.dump.json", "a001.dump.globals.sql", "a001.dump"])
+def test_a_kill_while_an_archive_is_put_among_those_that_wait_loses_nothing(
+    name: str, newer: Offsite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repository = newer.empty()
+    host = Host(folder=tmp_path, repositories=(repository,))
+    host.night(0)
+    link_over = files.link_over
+
+    def dies(source: Path, link: Path) -> None:
+        if (link.parent.name, link.name) == ("backlog", name):
+            raise Killed
+        link_over(source, link)
+
+    monkeypatch.setattr(files, "link_over", dies)
+    with pytest.raises(Killed):
+        host.night(1)
+    monkeypatch.setattr(files, "link_over", link_over)
+    host.night(2)
+
+    assert archives_in(newer, repository) == ["a000", "a001", "a002"]
+    assert list((host.shelf.root / "backlog").iterdir()) == []
+
+
+def test_an_archive_that_waits_without_its_manifest_gets_it(newer: Offsite, tmp_path: Path) -> None:
+    repository = newer.empty()
+    host = Host(folder=tmp_path, repositories=())
+    host.night(0)
+    (host.shelf.root / "backlog" / "a000.dump").hardlink_to(host.plan.archive)
+    host.repositories = (repository,)
+    host.night(1)
+    assert archives_in(newer, repository) == ["a000", "a001"]
+    assert list((host.shelf.root / "backlog").iterdir()) == []
+
+
+def test_what_another_run_lets_wait_meanwhile_goes_on_waiting(
+    newer: Offsite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host = Host(folder=tmp_path, repositories=(newer.empty(),))
+    host.night(0)
+    lacks = backlog.lacks
+    two = replace(host.plan, repositories=(*host.repositories, replace(newer.empty(), name="b2")))
+    host.shelf.enlist(host.plan.archive, "z999")  # any that is there, so that something is asked about
+
+    def meanwhile(catalog: Catalog, plan: BackupPlan, archive: str) -> tuple[Repository, ...]:
+        host.shelf.enlist(plan.archive, "a000")
+        return lacks(catalog, plan, archive)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(backlog, "lacks", meanwhile)
+        host.run("ship", lambda run: [run.begin(), backlog.settle(run, two, host.shelf)][0])
+    assert (host.shelf.root / "backlog" / "a000.dump").exists()
+
+
+def test_an_archive_that_the_disk_does_not_give_tonight_goes_on_waiting(
+    newer: Offsite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repository = newer.empty()
+    host = Host(folder=tmp_path, repositories=(replace(repository, url=f"{repository.url}-gone"),))
+    assert host.try_night(0) is not None
+    host.repositories = (repository,)
+    read_bytes = Path.read_bytes
+
+    def eio(path: Path) -> bytes:
+        if path.name == "a000.dump.json" and path.parent.name == "backlog" and sending.is_set():
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return read_bytes(path)
+
+    sending = threading.Event()
+    ship_all = offsite.ship_all
+
+    def send(parcel: Parcel, *words: object, **named: object) -> object:
+        sending.set()
+        try:
+            return ship_all(parcel, *words, **named)
+        finally:
+            sending.clear()
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "read_bytes", eio)
+        patched.setattr(offsite, "ship_all", send)
+        run = host.night(1)
+    assert any("a000.dump.json cannot be read: Input/output error" in one for one in run.result["warnings"])
+    assert archives_in(newer, repository) == ["a001"]
+    assert host.waiting() == ["a000"]
+
+    host.night(2)
+    assert archives_in(newer, repository) == ["a000", "a001", "a002"]
+
+
+def test_what_a_person_accepted_is_sent_as_a_good_one(newer: Offsite, tmp_path: Path) -> None:
+    repository = newer.empty()
+    host = Host(folder=tmp_path, repositories=(repository,))
+    host.night(0)
+    host.night(1, quarantined=True)
+    host.run("accept", lambda run: accept(run, host.plan, "a001"))
+    assert host.waiting() == ["a001"]
+
+    host.night(2)
+
+    sent = [(one.archive, "quarantined" in one.tags) for one in newer.restic(repository).snapshots(tags=["daybreak"])]
+    assert sorted(sent) == [("a000", False), ("a001", False), ("a001", True), ("a002", False)]
+    assert host.waiting() == []
+
+
+def test_a_night_is_safe_where_what_was_forgotten_cannot_be_recorded(
+    newer: Offsite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host = Host(folder=tmp_path, repositories=(newer.empty(keep=Keep(last=1)),))
+    host.night(0)
+
+    def full(*_words: object, **_named: object) -> int:
+        raise ConfigError("the catalog cannot be written: the disk is full", hint="make room")
+
+    monkeypatch.setattr(host.catalog.snapshots, "forget", full)
+    run = host.night(1)
+    assert run.state is RunState.SUCCEEDED
+    assert any("what was forgotten there could not be recorded: the catalog" in one for one in run.result["warnings"])
 
 
 def test_an_archive_that_decays_while_it_waits_is_let_go(newer: Offsite, tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from daybreak.archive.primitives import shown
 from daybreak.archive.reader import Scan
 from daybreak.archive.statements import CopyStatement, parse_copy
 from daybreak.archive.toc import SEQUENCE_SET, TABLE_DATA
-from daybreak.errors import ArchiveError
+from daybreak.errors import ArchiveError, UnreadableError
 from daybreak.units import rfc3339
 
 FORMAT: Final = 1
@@ -278,13 +278,13 @@ def parse_manifest(raw: bytes, name: str) -> Manifest:
 
 
 def read_manifest(path: Path) -> Manifest:
-    """Read a manifest. Raise ArchiveError where it is missing, damaged, of another format or no manifest."""
+    """Read a manifest. Raise UnreadableError where it is missing, ArchiveError for one that is damaged or none."""
     try:
         if path.stat().st_size > MANIFEST_BYTES:
             raise bad_manifest(str(path), "it is too large for one")
         raw = path.read_bytes()
     except OSError as fault:
-        raise ArchiveError(f"the manifest {path} cannot be read: {fault.strerror}", hint="check the path") from fault
+        raise UnreadableError(f"the manifest {path} cannot be read: {fault.strerror}", hint="check the path") from fault
     return parse_manifest(raw, str(path))
 
 

@@ -23,7 +23,7 @@ from daybreak.archive.blocks import contents, read_block_header, rows_of, walk
 from daybreak.archive.digest import Digest, LargeObjects, TableDigest
 from daybreak.archive.primitives import OffsetState, Source, damaged, shown
 from daybreak.archive.toc import BLOBS, TABLE_DATA, Entry, Header, encoding_of, pack_toc, read_header, read_toc
-from daybreak.errors import ArchiveError
+from daybreak.errors import ArchiveError, UnreadableError
 
 PROGRESS_S: Final = 0.1
 
@@ -210,14 +210,16 @@ def _read_repeated_toc(source: Source, header: Header, entries: tuple[Entry, ...
 
 
 def open_archive(path: Path) -> int:
-    """Open a file for reading. Raise ArchiveError where it cannot be, or is a folder."""
+    """Open a file for reading. Raise UnreadableError where it cannot be, ArchiveError for a folder."""
     try:
         if path.is_dir():
             hint = "only the custom format of pg_dump (-Fc) is read; this looks like the directory format"
             raise ArchiveError(f"{path} is a folder, not a PGDMP archive", hint=hint)
         return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError as fault:
-        raise ArchiveError(f"{path} cannot be read: {fault.strerror}", hint="check the path and the rights") from fault
+        raise UnreadableError(
+            f"{path} cannot be read: {fault.strerror}", hint="check the path and the rights"
+        ) from fault
 
 
 def read_archive(path: Path, *, on_progress: Callable[[Progress], None] | None = None) -> Scan:
@@ -243,12 +245,12 @@ def read_contents(path: Path) -> tuple[Header, tuple[Entry, ...]]:
 
 
 def read_some(fd: int, path: Path, count: int) -> bytes:
-    """`os.read`, whose faults become an ArchiveError that names the file."""
+    """`os.read`, whose faults become an UnreadableError that names the file."""
     try:
         return os.read(fd, count)
     except OSError as fault:
         hint = "suspect the disk; take another copy"
-        raise ArchiveError(f"{path} cannot be read: {fault.strerror}", hint=hint) from fault
+        raise UnreadableError(f"{path} cannot be read: {fault.strerror}", hint=hint) from fault
 
 
 def with_offsets(found: Scan) -> Scan:

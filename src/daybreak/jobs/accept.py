@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from daybreak.archive import read_manifest
 from daybreak.errors import ArchiveError, Refused, UsageError
+from daybreak.jobs import backlog
 from daybreak.jobs.backup import adopt, archive_json, place, tidy
 from daybreak.jobs.run import RunContext
 from daybreak.jobs.shelf import GLOBALS, JSON, Shelf, sha256_of
@@ -41,6 +42,7 @@ def accept(run: RunContext, plan: BackupPlan, archive_id: str) -> None:
             shelf.remove(path)  # its manifest and globals; the archive itself has moved
             run.catalog.archives.set_state(archive_id, ArchiveState.PUBLISHED, path=plan.archive)
             tidy(run, plan, shelf)
+            backlog.keep_unsent(run, plan, shelf, manifest)  # off-site it is a quarantined one so far
     accepted = run.catalog.archives.get(archive_id)
     assert accepted is not None
     run.result["archive"] = archive_json(accepted.archive)

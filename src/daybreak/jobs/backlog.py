@@ -33,10 +33,14 @@ class Waiting:
 
 def waiting(catalog: Catalog, plan: BackupPlan) -> list[Waiting]:
     """What waits to be sent, oldest first."""
+    return [one for one in _standing(catalog, plan, Shelf(plan.archive)) if one.lacking]
+
+
+def _standing(catalog: Catalog, plan: BackupPlan, shelf: Shelf) -> list[Waiting]:
+    """All that stands in the backlog, oldest first, also what no repository lacks any more."""
     return [
-        Waiting(archive=manifest.id, taken_at=manifest.taken_at, path=path, lacking=lacking)
-        for path, manifest in Shelf(plan.archive).backlog()
-        if (lacking := lacks(catalog, plan, manifest.id))
+        Waiting(archive=manifest.id, taken_at=manifest.taken_at, path=path, lacking=lacks(catalog, plan, manifest.id))
+        for path, manifest in shelf.backlog()
     ]
 
 
@@ -56,11 +60,12 @@ def keep_unsent(run: RunContext, plan: BackupPlan, shelf: Shelf, published: Mani
 
 def settle(run: RunContext, plan: BackupPlan, shelf: Shelf) -> list[Waiting]:
     """Let go what every repository has, and what is too much; return what goes on waiting."""
-    still = waiting(run.catalog, plan)
-    kept = {one.path for one in still}
-    for path, _ in shelf.backlog():
-        if path not in kept:
-            shelf.remove(path)
+    # One look: what another run lets wait meanwhile is none of it.
+    standing = _standing(run.catalog, plan, shelf)
+    for one in standing:
+        if not one.lacking:
+            shelf.remove(one.path)
+    still = [one for one in standing if one.lacking]
     excess, rest = still[: -plan.backlog], still[-plan.backlog :]
     for one in excess:
         _let_go(run, shelf, one, f"more than {plan.backlog} wait")

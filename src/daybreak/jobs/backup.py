@@ -21,7 +21,7 @@ from daybreak import files, gate
 from daybreak.archive import Globals, Manifest, fill_offsets
 from daybreak.archive.readback import read_back
 from daybreak.catalog.records import ArchiveRecord
-from daybreak.errors import ArchiveError, Cancelled, DaybreakError
+from daybreak.errors import ArchiveError, Cancelled, DaybreakError, UnreadableError
 from daybreak.jobs import backlog, guard
 from daybreak.jobs.connect import connect
 from daybreak.jobs.dump import Dumped, dump_source
@@ -201,13 +201,22 @@ def place(
     keep_as = shelf.older_name(before.id) if before is not None and known else None
     shelf.publish(complete, manifest, keep_as=keep_as)
     if before is not None and keep_as is not None:
-        run.best_effort(lambda: run.catalog.archives.set_path(before.id, keep_as))
+        _note(run, before.id, lambda: run.catalog.archives.set_path(before.id, keep_as))
 
 
 def _forget(run: RunContext, archive: str) -> None:
     """Record that no local copy of an archive is left."""
-    if run.catalog.archives.get(archive) is not None:
-        run.best_effort(lambda: run.catalog.archives.set_state(archive, ArchiveState.REPLACED))
+    _note(run, archive, lambda: run.catalog.archives.set_state(archive, ArchiveState.REPLACED))
+
+
+def _note(run: RunContext, archive: str, what: Callable[[], None]) -> None:
+    """Record something of an archive, if the catalog knows it."""
+
+    def note() -> None:
+        if run.catalog.archives.get(archive) is not None:
+            what()
+
+    run.best_effort(note)
 
 
 def tidy(run: RunContext, plan: BackupPlan, shelf: Shelf) -> None:
@@ -215,8 +224,8 @@ def tidy(run: RunContext, plan: BackupPlan, shelf: Shelf) -> None:
     catalog = run.catalog.archives
     newest = shelf.manifest_of(plan.archive)
     standing = [*([(plan.archive, newest)] if newest else []), *shelf.older()]
-    proven = {record.archive.id for record in catalog.list(plan.name, proven=True)}
-    newest_proven = next((one for one in standing if one[1].id in proven), None)
+    # By their ids: a plan may have had another name when they were proven.
+    newest_proven = next((one for one in standing if _is_proven(catalog.get(one[1].id))), None)
     kept, dropped = standing[: plan.keep_local], standing[plan.keep_local :]
     if newest_proven is not None:
         before = shelf.manifest_of(shelf.proven_name)
@@ -235,6 +244,10 @@ def tidy(run: RunContext, plan: BackupPlan, shelf: Shelf) -> None:
     shelf.forget_manifests()
 
 
+def _is_proven(record: ArchiveRecord | None) -> bool:
+    return record is not None and record.archive.proven_at is not None
+
+
 def adopt(run: RunContext, plan: BackupPlan, shelf: Shelf) -> Manifest | None:
     """Under the lock: mend the manifest's name, and record a published archive that the catalog does not know.
 
@@ -243,6 +256,10 @@ def adopt(run: RunContext, plan: BackupPlan, shelf: Shelf) -> Manifest | None:
     """
     try:
         manifest = shelf.mend()
+    except UnreadableError as error:
+        # What the disk does not give now it may give tomorrow: it is kept under the name that its manifest gives.
+        manifest = shelf.manifest_of(plan.archive)
+        run.warn(error.message)
     except ArchiveError as error:
         # A dump of another tool, or a damaged one: nothing restores from it, and a new one replaces it.
         run.warn(f"{error.message}; the next backup replaces it")
@@ -253,10 +270,11 @@ def adopt(run: RunContext, plan: BackupPlan, shelf: Shelf) -> Manifest | None:
     known = catalog.get(manifest.id)
     if known is None:
         seconds = (manifest.finished_at - manifest.taken_at).total_seconds()
-        catalog.add(_record(manifest, plan.archive, ArchiveState.PUBLISHED, seconds))
+        record = _record(manifest, plan.archive, ArchiveState.PUBLISHED, seconds)
+        run.best_effort(lambda: catalog.add(record))
         run.log.write(f"adopted archive {manifest.id}, which stood here without a record")
     elif (known.archive.state, known.archive.path) != (ArchiveState.PUBLISHED, plan.archive):
-        catalog.set_state(manifest.id, ArchiveState.PUBLISHED, path=plan.archive)
+        run.best_effort(lambda: catalog.set_state(manifest.id, ArchiveState.PUBLISHED, path=plan.archive))
         run.log.write(f"archive {manifest.id} stands published, whatever was recorded")
     return manifest
 

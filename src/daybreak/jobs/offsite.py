@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from daybreak.catalog.records import Shipment
-from daybreak.errors import ArchiveError, Busy, OffsiteError, Refused
+from daybreak.errors import ArchiveError, Busy, ConfigError, OffsiteError, Refused, UnreadableError
 from daybreak.files import lock
 from daybreak.jobs import backlog, forget
 from daybreak.jobs.parcel import Parcel
@@ -76,6 +76,8 @@ class _Shipping:
         """Send an older archive that waits. One that is damaged is let go: it can never be sent."""
         try:
             self.send(one.path, [repository.name for repository in one.lacking], again=True)
+        except UnreadableError as fault:
+            self._run.warn(f"{fault.message}; archive {one.archive} goes on waiting for the next night")
         except ArchiveError as fault:
             self._run.warn(f"{fault.message}; archive {one.archive} was never sent to all repositories and is let go")
             self._shelf.remove(one.path)
@@ -107,7 +109,8 @@ class _Shipping:
         for result in results:
             if isinstance(result, Shipped):
                 self.shipped.append(result)
-                self._run.best_effort(functools.partial(_remember, self._run, self._plan, result))
+                if not aside:  # once it is accepted, the repositories still lack it
+                    self._run.best_effort(functools.partial(_remember, self._run, self._plan, result))
             else:
                 self.faults[result.repository] = result
 
@@ -137,6 +140,9 @@ def forget_old(run: RunContext, plan: BackupPlan, restic: Restic) -> None:
             gone = forget.forget(run.catalog, restic, outlook, at=now())
     except (OffsiteError, Refused, Busy) as fault:
         run.warn(f"{restic.name}: old snapshots were not forgotten: {fault.message} ({fault.hint})")
+        return
+    except ConfigError as fault:
+        run.warn(f"{restic.name}: what was forgotten there could not be recorded: {fault.message} ({fault.hint})")
         return
     for why in outlook.pauses:
         run.log.write(f"nothing is forgotten in {restic.name}: {why}")

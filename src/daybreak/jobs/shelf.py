@@ -18,9 +18,11 @@ Source  the order is: bytes, fsync, manifest under the sha256, rename, folder fs
 from __future__ import annotations
 
 import contextlib
+import fnmatch
 import os
 import shutil
-from collections.abc import Callable, Generator
+import time
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -30,7 +32,7 @@ from typing import Final
 from daybreak import files
 from daybreak.archive import Manifest, read_manifest
 from daybreak.archive.readback import sha256_from_disk
-from daybreak.errors import ArchiveError, ConfigError, PublishError
+from daybreak.errors import ArchiveError, ConfigError, PublishError, UnreadableError
 from daybreak.units import show_bytes
 
 JSON: Final = ".json"
@@ -39,6 +41,8 @@ _FOLDERS: Final = ("staging", "manifests", "pins", "ship", "backlog", "quarantin
 #: https://bford.info/cachedir/: backup programs leave such a folder out.
 _CACHEDIR_TAG: Final = b"Signature: 8a477f597d28d172789f06886806bc55\n# Daybreak's working files\n"
 _QUARANTINED: Final = 3
+#: A manifest without its archive is left from a run that died, if it has lain there so long.
+_ORPHANED_S: Final = 3600.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -170,7 +174,7 @@ class Shelf:
     def enlist(self, path: Path, archive_id: str) -> bool:
         """Let an archive wait for the repositories that lack it; False where it does already."""
         waiting = self.root / "backlog" / f"{archive_id}.dump"
-        if waiting.exists():
+        if waiting.exists() and self.manifest_of(waiting) is not None:
             return False
         with files.disk_errors(waiting, "cannot keep"):
             self._link_with_names(path, waiting)
@@ -202,7 +206,8 @@ class Shelf:
     def mend(self) -> Manifest | None:
         """See that the published archive has its own manifest; name the stored one where it has not.
 
-        None where nothing is published. Raise ArchiveError for an archive that no manifest belongs to.
+        None where nothing is published. Raise ArchiveError for an archive that no manifest belongs to, UnreadableError
+        for one that the disk does not give.
         """
         if not self.archive.exists():
             return None
@@ -263,11 +268,29 @@ class Shelf:
                 left.unlink(missing_ok=True)
                 removed.append(f"unfinished dump {left.name}")
             removed += self.sweep_pins(is_alive)
-            for left in (*self.root.rglob(".*.partial"), *self.folder.glob(f".{_escape(self.archive.stem)}*.partial")):
+            for left in (*_partials(self.root), *self.folder.glob(f".{_escape(self.archive.stem)}*.partial")):
                 if left.parent.name != "pins" and not files.is_being_written(left):
                     left.unlink(missing_ok=True)
                     removed.append(f"unfinished file {left.name}")
+            for left in self._orphans():
+                left.unlink(missing_ok=True)
+                removed.append(f"{left.name}, whose archive is gone")
         return removed
+
+    def _orphans(self) -> Iterator[Path]:
+        """Manifests and globals of older archives that are gone: a run died while it linked or removed one.
+
+        They get their names before the archive does, also from runs without the lock, so they are left for a while.
+        """
+        older = f"{_escape(self.archive.stem)}-*{_escape(self.archive.suffix)}"
+        for archives in (self.folder / older, *(self.root / one / "*.dump" for one in ("backlog", "quarantine"))):
+            for suffix in (JSON, GLOBALS):
+                for one in archives.parent.glob(archives.name + suffix):
+                    if one.with_name(one.name.removesuffix(suffix)).exists():
+                        continue
+                    with contextlib.suppress(FileNotFoundError):
+                        if time.time() - one.stat().st_ctime > _ORPHANED_S:
+                            yield one
 
     def sweep_pins(self, is_alive: Callable[[str], bool]) -> list[str]:
         """Remove the pins of dead runs; it needs no lock."""
@@ -318,27 +341,35 @@ class Shelf:
         files.link_over(stored, archive.with_name(archive.name + JSON))
 
     def _link_with_names(self, source: Path, name: Path) -> None:
-        files.link_over(source, name)
+        """The archive last: whoever finds it has its manifest."""
         for suffix in (JSON, GLOBALS):
             beside = source.with_name(source.name + suffix)
             if beside.exists():
                 files.link_over(beside, name.with_name(name.name + suffix))
         files.fsync_folder(name.parent)
+        files.link_over(source, name)
+        files.fsync_folder(name.parent)
 
 
 def sha256_of(archive: Path, *, again: bool = True) -> str:
-    """The sha256 of an archive, which is read `again` soon. Raise ArchiveError where the disk does not give it."""
+    """The sha256 of an archive, which is read `again` soon. Raise UnreadableError where the disk does not give it."""
     try:
         return files.sha256_file(archive) if again else sha256_from_disk(archive)
     except OSError as error:
-        raise ArchiveError(
+        raise UnreadableError(
             f"{archive} cannot be read: {error.strerror}", hint="suspect the disk, or look at the rights of the file"
         ) from error
 
 
+def _partials(folder: Path) -> Iterator[Path]:
+    """Half-written files below a folder in which others make and remove folders meanwhile."""
+    for place, _, names in os.walk(folder):  # which passes over a folder that is gone by now; Path.rglob does not
+        yield from (Path(place, name) for name in fnmatch.filter(names, ".*.partial"))
+
+
 def _remove(archive: Path) -> None:
-    """The archive last, so that one without a manifest is never left to wonder about."""
-    for suffix in (JSON, GLOBALS, ""):
+    """The archive first, so that one without a manifest is never left to wonder about; `sweep` takes the others."""
+    for suffix in ("", GLOBALS, JSON):
         archive.with_name(archive.name + suffix).unlink(missing_ok=True)
 
 
