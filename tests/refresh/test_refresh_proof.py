@@ -129,6 +129,30 @@ def test_a_database_that_is_not_utf8(servers: Servers, couple: Coupling):
     prod.drop_database(name)
 
 
+def test_roles_whose_names_are_not_ascii_where_the_database_is_not_utf8(servers: Servers, couple: Coupling):
+    prod = servers[18]
+    name = prod.create_database("latin", template="template0", options="ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C'")
+    role = f'rölle "{name}"'.replace('"', '""')
+    prod.psql(
+        """SET client_encoding = UTF8; CREATE ROLE :ROLE; CREATE TABLE held (id int); INSERT INTO held VALUES (1);
+        ALTER TABLE held ENABLE ROW LEVEL SECURITY; CREATE POLICY own ON held TO :ROLE USING (true);
+        GRANT SELECT ON held TO :ROLE""".replace(":ROLE", f'"{role}"'),
+        name,
+    )
+    site = couple(name)
+    refused = site.refresh(expect=15)
+    assert f'is for the role rölle "{name}", which the target\'s server lacks' in refused["message"]
+    # A role's name is bytes, in the encoding of the database in which it was made: this is another one to the server.
+    failed = site.json("drill", expect=12)
+    assert "does not exist" in failed["message"]
+    back = site.json(
+        "restore", "latest", "--to", "prod", "--new", f"{name}_back", "--confirm", f"{name}_back", expect=15
+    )
+    assert f'rölle "{name}"' in back["message"]
+    prod.psql(f'SET client_encoding = UTF8; DROP POLICY own ON held; DROP OWNED BY "{role}"; DROP ROLE "{role}"', name)
+    prod.drop_database(name)
+
+
 # -- it fails when it must ---------------------------------------------------------------------------
 
 

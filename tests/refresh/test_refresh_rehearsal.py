@@ -235,6 +235,30 @@ def test_case_06_and_27_what_acts_or_reaches_out_stays_out(
     prod.psql('ALTER SUBSCRIPTION "sub" SET (slot_name = NONE); DROP SUBSCRIPTION "sub"', name)
 
 
+def test_an_event_trigger_hears_nothing_of_a_restore_whatever_it_fires_on(couple: Coupling, servers: Servers):
+    prod = servers[18]
+    name = prod.fresh()
+    prod.psql(
+        """CREATE TABLE noticed (tag text);
+        CREATE MATERIALIZED VIEW one AS SELECT 1 AS n; CREATE MATERIALIZED VIEW two AS SELECT n FROM one;
+        CREATE MATERIALIZED VIEW three AS SELECT n FROM two;
+        CREATE FUNCTION noted() RETURNS event_trigger LANGUAGE plpgsql AS $$
+            BEGIN INSERT INTO public.noticed VALUES (tg_tag); END $$;
+        CREATE EVENT TRIGGER watch ON ddl_command_end EXECUTE FUNCTION noted();
+        CREATE EVENT TRIGGER always ON ddl_command_end EXECUTE FUNCTION noted();
+        ALTER EVENT TRIGGER always ENABLE ALWAYS""",
+        name,
+    )
+    site = couple(name)
+    site.refresh()
+    site.json("drill")
+    assert site.dev.psql("SELECT count(*) FROM noticed", site.dev_db) == "0"
+    assert site.dev.psql("SELECT n FROM three", site.dev_db) == "1"
+    site.json("restore", "latest", "--to", "dev", "--table", "public.noticed", "--as-schema", "rescued")
+    assert site.dev.psql("SELECT count(*) FROM noticed", site.dev_db) == "0"
+    prod.drop_database(name)
+
+
 def test_a_tablespace_that_the_target_lacks(couple: Coupling, servers: Servers, small: str, scratch: Path) -> None:
     folder = scratch / "fast disk"
     folder.mkdir()

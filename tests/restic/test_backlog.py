@@ -78,6 +78,7 @@ def test_days_without_a_repository_are_made_up_for_oldest_first(newer: Offsite, 
     assert "3 archives wait here" in caught.value.hint
     assert host.waiting() == ["a002", "a003", "a004"]  # bounded: the oldest was let go, with a warning
     failed = host.catalog.runs.list(kind="backup", limit=1)[0]
+    assert [(one.name, one.failed) for one in host.catalog.runs.get(failed.id).steps] == [("off-site", True)]
     assert failed.result["waiting"] == ["a002", "a003", "a004"]
     assert any("archive a001" in one and "let go" in one for one in failed.result["warnings"])
     [status] = status_of(host.catalog, [host.plan], [], night_at(5))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import atexit
 import gc
+import io
 import os
 import signal
 import sys
@@ -57,6 +58,9 @@ for verb in VERBS:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command line and exit with its code."""
     gc.set_threshold(_MANY)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a name that is no text where we are must not end what tells of it
+            stream.reconfigure(errors="backslashreplace")
     end = _End()
     atexit.register(end)  # before all that a verb imports, so it is called after what that registers
     end.code = run(sys.argv[1:] if arguments is None else arguments)

@@ -77,7 +77,8 @@ def bug(door: Door, error: Exception) -> int:
 
     trace = mask("".join(traceback.format_exception(error)))
     try:
-        with tempfile.NamedTemporaryFile("w", prefix="daybreak-bug-", suffix=".txt", delete=False) as file:
+        how: dict[str, Any] = {"encoding": "utf-8", "errors": "backslashreplace", "delete": False}
+        with tempfile.NamedTemporaryFile("w", prefix="daybreak-bug-", suffix=".txt", **how) as file:
             file.write(trace)
         where = f"the trace is in {file.name}"
     except OSError:

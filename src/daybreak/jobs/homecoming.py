@@ -22,6 +22,7 @@ from daybreak.jobs.run import RunContext
 from daybreak.jobs.selection import CRON, CRON_SCHEMA
 from daybreak.jobs.shelf import GLOBALS, Pinned
 from daybreak.jobs.target import Ground, steadfast
+from daybreak.jobs.verdicts import codec_of, in_utf8
 from daybreak.postgres import roles as pure
 from daybreak.postgres import shadow
 from daybreak.postgres.abilities import abilities_of
@@ -51,17 +52,19 @@ def needs(entries: Sequence[Entry], manifest: Manifest, plan: pure.RolePlan) -> 
     """Every role that the archive names, and by what."""
     named: dict[str, str] = {}
     owners: set[str] = set()
+    codec = codec_of(manifest.encoding)
     for entry in entries:
         if entry.owner:
-            named.setdefault(entry.owner, entry.label)
-            owners.add(entry.owner)
+            owner = in_utf8(entry.owner, codec)
+            named.setdefault(owner, entry.label)
+            owners.add(owner)
         if entry.kind in {"ACL", "DEFAULT ACL"}:
-            for role in parse_grantees(entry.definition or ""):
+            for role in parse_grantees(in_utf8(entry.definition or "", codec)):
                 named.setdefault(role, entry.label)
     facts, database = manifest.facts, f"the database {manifest.database}"
-    if owner := facts.get("owner"):
-        named.setdefault(str(owner), database)
-        owners.add(str(owner))
+    if of_all := facts.get("owner"):
+        named.setdefault(str(of_all), database)
+        owners.add(str(of_all))
     for one in pure.database_acl(_texts(facts.get("acl"))):
         if one["grantee"] is not None:
             named.setdefault(one["grantee"], database)

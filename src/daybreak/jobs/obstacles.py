@@ -14,6 +14,7 @@ from typing import Final
 
 from daybreak.archive import Manifest, parse_altered, parse_policy_roles, parse_settings
 from daybreak.jobs.selection import CRON, Selection
+from daybreak.jobs.verdicts import codec_of, in_utf8
 from daybreak.postgres.abilities import Abilities
 from daybreak.postgres.sql import identifier, literal
 from daybreak.replacement import Replacement
@@ -182,9 +183,10 @@ def _locale(case: Case) -> Iterator[Obstacle]:
 
 def _roles(case: Case) -> Iterator[Obstacle]:
     missing: dict[str, str] = {}
+    codec = codec_of(case.manifest.encoding)
     for entry in case.selection.restored:
         if entry.kind == "POLICY":
-            for role in parse_policy_roles(entry.definition or ""):
+            for role in parse_policy_roles(in_utf8(entry.definition or "", codec)):
                 if role not in case.abilities.roles:
                     missing.setdefault(role, entry.label)
     for role, policy in missing.items():

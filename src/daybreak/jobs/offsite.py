@@ -54,10 +54,10 @@ def send(run: RunContext, plan: BackupPlan, archive: Archive, *, connect: Connec
             facts["failed"] = [one.repository for one in shipment.faults.values()]
             if still:
                 run.result["waiting"] = facts["waiting"] = [one.archive for one in still]
-    for restic in shipment.served(archive.id):
-        forget_old(run, plan, restic)
-    if shipment.faults:
-        _require_all(shipment, still)
+        for restic in shipment.served(archive.id):
+            forget_old(run, plan, restic)
+        if shipment.faults:
+            _require_all(shipment, still)
     return snapshots
 
 

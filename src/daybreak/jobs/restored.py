@@ -23,6 +23,7 @@ from daybreak.jobs.restore import shadow_of
 from daybreak.jobs.run import RunContext
 from daybreak.jobs.shelf import Pinned
 from daybreak.jobs.throwaway import Ready, Wish, choices, sweep
+from daybreak.jobs.verdicts import codec_of, in_utf8
 from daybreak.jobs.views import fill_views
 from daybreak.postgres.client import SqlError
 from daybreak.postgres.sql import identifier
@@ -107,8 +108,12 @@ def _rehearse(run: RunContext, ready: Ready, pinned: Pinned, how: Replacement) -
 def _make_roles(ready: Ready, pinned: Pinned) -> list[str]:
     """Make the roles that the archive's policies are for: they are all that a restore without owners needs."""
     _, entries = read_contents(pinned.path)
+    codec = codec_of(pinned.manifest.encoding)
     wanted = {
-        role for entry in entries if entry.kind == "POLICY" for role in parse_policy_roles(entry.definition or "")
+        role
+        for entry in entries
+        if entry.kind == "POLICY"
+        for role in parse_policy_roles(in_utf8(entry.definition or "", codec))
     }
     server = ready.held.server
     rows: list[dict[str, Any]] = server.query("SELECT rolname FROM pg_roles")

@@ -20,9 +20,11 @@ PREVIOUS_MARK: Final = "daybreak previous"
 DEFAULT_TABLESPACE: Final = "pg_default"
 _LONG: Final = timedelta(hours=2)
 #: Event triggers hear nothing of this session, where its role may say so (a superuser; no other could restore them).
+#: Since PostgreSQL 17 those that fire ALWAYS are among them.
 UNHEARD: Final = (
-    "SELECT set_config('session_replication_role', 'replica', false) "
-    "FROM pg_roles WHERE rolname = current_user AND rolsuper"
+    "SELECT set_config(s.name, CASE s.name WHEN 'event_triggers' THEN 'off' ELSE 'replica' END, false) "
+    "FROM pg_settings s, pg_roles r WHERE s.name IN ('session_replication_role', 'event_triggers') "
+    "AND r.rolname = current_user AND r.rolsuper"
 )
 
 
