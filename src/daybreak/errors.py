@@ -8,6 +8,7 @@
     ├── SourceError              10   a database cannot be reached, is too new, or a right is missing
     │   └── DumpError            11   pg_dump began and did not end well
     ├── ArchiveError             12   not an archive, cut, damaged, suspicious, not equal to its manifest
+    │   └── UnreadableError      12   the disk does not give it, which says nothing about what is on it
     ├── PublishError             13   no room, read-only, rename failed
     ├── OffsiteError             14   published here, not off-site (`reason` tells the cases apart)
     ├── RefreshError             15   refresh failed, the target is as it was

@@ -111,6 +111,14 @@ def test_an_undo_says_how_much_was_written_since(refreshed: Couple) -> None:
     assert refreshed.json("undo")["tables_dropped_since"] is not None
 
 
+def test_a_session_at_work_may_have_written_more_than_is_counted(refreshed: Couple) -> None:
+    with psycopg.connect(refreshed.dev.conninfo(refreshed.dev_db), autocommit=True) as session:
+        session.execute("UPDATE account SET token = 'mine' WHERE id = 1")
+        code, said = answered(refreshed, b"n\n", "undo")
+    assert code == 130
+    assert "; a session has been at work within the last seconds, and it may be more" in " ".join(said.split())
+
+
 def test_statistics_that_were_reset_are_not_taken_for_nothing(refreshed: Couple) -> None:
     write(refreshed, "UPDATE account SET token = 'mine'", "SELECT pg_stat_reset()")
     said = refreshed.json("undo")

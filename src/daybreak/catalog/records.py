@@ -111,6 +111,7 @@ class Counted:
 
     reset_at: str | None  # when they were last reset, as the server says it
     tables: Mapping[int, int]  # oid of the table -> rows inserted, updated and deleted
+    busy: int = 0  # sessions that may have done what they have not told yet; no part of a baseline
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -27,6 +27,9 @@ SELECT (SELECT stats_reset::text FROM pg_stat_database WHERE datname = current_d
        current_setting('track_counts')::boolean AS counting,
        (SELECT count(*) FROM pg_stat_activity
          WHERE datname = current_database() AND usesysid IS NOT NULL AND pid <> pg_backend_pid()) AS sessions,
+       (SELECT count(*) FROM pg_stat_activity
+         WHERE datname = current_database() AND backend_type = 'client backend' AND pid <> pg_backend_pid()
+           AND (state IS DISTINCT FROM 'idle' OR state_change > now() - interval '15 seconds')) AS busy,
        (SELECT json_object_agg(c.oid, pg_stat_get_tuples_inserted(c.oid) + pg_stat_get_tuples_updated(c.oid)
                                       + pg_stat_get_tuples_deleted(c.oid))
           FROM pg_class c
@@ -44,11 +47,12 @@ class Written:
     since: datetime
     rows: int
     gone: int  # tables that were there and are not any more
+    busy: int = 0  # sessions that may have written what is not counted yet
 
     @property
     def anything(self) -> bool:
-        """Whether there is anything that an undo takes away."""
-        return bool(self.rows or self.gone)
+        """Whether there is, or may be, anything that an undo takes away."""
+        return bool(self.rows or self.gone or self.busy)
 
 
 def count_writes(server: Postgres, dbname: str, *, settle: bool = False) -> Counted | None:
@@ -67,7 +71,8 @@ def count_writes(server: Postgres, dbname: str, *, settle: bool = False) -> Coun
         return None
     if not row["counting"]:
         return None
-    return Counted(reset_at=row["reset_at"], tables={int(oid): count for oid, count in row["tables"].items()})
+    tables = {int(oid): count for oid, count in row["tables"].items()}
+    return Counted(reset_at=row["reset_at"], tables=tables, busy=row["busy"])
 
 
 def remember_writes(run: RunContext, held: Held, oid: int, counted: Counted | None) -> None:
@@ -92,7 +97,7 @@ def compare(then: Baseline, present: Counted) -> Written | None:
     if then.counted.reset_at != present.reset_at or any(after[oid] < before.get(oid, 0) for oid in after):
         return None
     rows = sum(count - before.get(oid, 0) for oid, count in after.items())
-    return Written(since=then.at, rows=rows, gone=len(before.keys() - after.keys()))
+    return Written(since=then.at, rows=rows, gone=len(before.keys() - after.keys()), busy=present.busy)
 
 
 def written_text(name: str, found: Written | None) -> str:
@@ -101,4 +106,8 @@ def written_text(name: str, found: Written | None) -> str:
         return f"how much was written to {name} since it got its data is not known"
     rows = f"{show_count(found.rows)} {'row was' if found.rows == 1 else 'rows were'} written to {name}"
     gone = f", and {found.gone} {'table was' if found.gone == 1 else 'tables were'} dropped," if found.gone else ""
-    return f"{rows}{gone} since {show_instant(found.since)}"
+    busy = ""
+    if found.busy:
+        who = "a session has" if found.busy == 1 else f"{found.busy} sessions have"
+        busy = f"; {who} been at work within the last seconds, and it may be more"
+    return f"{rows}{gone} since {show_instant(found.since)}{busy}"
