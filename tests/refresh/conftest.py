@@ -71,6 +71,19 @@ def refreshed(site: Couple) -> Couple:
 
 
 @pytest.fixture
+def modest(small: str, couple: Coupling) -> Iterator[Couple]:
+    """A target that is refreshed by a role that is no superuser: CREATEDB, pg_signal_backend, member of the owner."""
+    site = couple(small)
+    site.dev.psql(
+        f"DO $$BEGIN CREATE ROLE modest LOGIN CREATEDB; EXCEPTION WHEN duplicate_object THEN NULL; END$$;"
+        f'GRANT pg_signal_backend, "{OWNER}" TO modest'
+    )
+    site.retarget({"url": site.dev.url(site.dev_db, user="modest")})
+    yield site
+    site.dev.psql(f'REVOKE "{OWNER}" FROM modest')
+
+
+@pytest.fixture
 def rich(rich_database: RichDatabase, servers: Servers) -> Callable[[int], str]:
     """`rich(15)` is a copy of the rich database on production 15."""
     return lambda major: rich_database(servers[major])

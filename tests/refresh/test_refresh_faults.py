@@ -6,14 +6,14 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from couples import OWNER, Couple, chance, contents, oid_of, properties
+from couples import Couple, chance, contents, oid_of, properties
 from daybreak.jobs import refresh as refreshing
 from daybreak.jobs import shelf as shelves
 from daybreak.jobs.rebuild import Rebuild
@@ -243,19 +243,6 @@ def test_an_archive_from_the_future_is_not_taken_for_a_young_one(refreshed: Coup
         connection.exec_driver_sql("UPDATE archives SET taken_at = '2099-01-01T00:00:00.000Z'")
     before = refreshed.json("archives")["archives"][0]["id"]
     assert refreshed.refresh()["archive"]["id"] != before
-
-
-@pytest.fixture
-def modest(small: str, couple: Coupling) -> Iterator[Couple]:
-    """A target that is refreshed by a role that is no superuser: CREATEDB, pg_signal_backend, member of the owner."""
-    site = couple(small)
-    site.dev.psql(
-        f"DO $$BEGIN CREATE ROLE modest LOGIN CREATEDB; EXCEPTION WHEN duplicate_object THEN NULL; END$$;"
-        f'GRANT pg_signal_backend, "{OWNER}" TO modest'
-    )
-    site.retarget({"url": site.dev.url(site.dev_db, user="modest")})
-    yield site
-    site.dev.psql(f'REVOKE "{OWNER}" FROM modest')
 
 
 def test_what_fails_before_the_swap_does_not_wait_for_the_checkpoint(

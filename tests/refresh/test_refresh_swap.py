@@ -12,13 +12,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import psycopg
 import pytest
 
 from couples import Couple, chance, contents, named, oid_of, properties, quoted, say
+from daybreak.catalog.databases import Databases
 from daybreak.embedded.cluster import FAST, Cluster
+from daybreak.errors import ConfigError, SourceError
+from daybreak.jobs import exchange
+from daybreak.postgres.client import Postgres
 from daybreak.postgres.swap import Swap, statement
 from installation import processes, wait_for
 
@@ -277,28 +281,82 @@ def test_timeouts_and_other_settings_that_a_role_brings_along_change_nothing(ref
     assert refreshed.clean() == []
 
 
-def test_a_new_dev_that_lets_nobody_in_is_put_back(refreshed: Couple, monkeypatch: pytest.MonkeyPatch):
-    from daybreak.errors import SourceError  # noqa: PLC0415 -- used once
-    from daybreak.jobs import exchange  # noqa: PLC0415 -- used once
-    from daybreak.postgres.client import Postgres  # noqa: PLC0415 -- used once
+def all_of(site: Couple) -> list[tuple[object, ...]]:
+    """Each database of dev's name: what it is called, which it is, and all that is not in it."""
+    names = [site.dev_db, *site.beside()]
+    return [(name, oid_of(site.dev, name), properties(site.dev, name)) for name in names]
 
-    old = oid_of(refreshed.dev, refreshed.dev_db)
-    real = Postgres.execute
+
+@contextlib.contextmanager
+def nobody_gets_in(site: Couple) -> Iterator[pytest.MonkeyPatch]:
+    """Whatever takes dev's name inside the block does not answer."""
+    old, real = oid_of(site.dev, site.dev_db), Postgres.execute
 
     def execute(self: Postgres, *statements: str, **how: object) -> str:
-        if statements == ("SELECT 1",) and oid_of(refreshed.dev, refreshed.dev_db) != old:
+        if statements == ("SELECT 1",) and oid_of(site.dev, site.dev_db) != old:
             raise SourceError("nobody gets in")
         return real(self, *statements, **how)  # pyright: ignore[reportArgumentType] -- handed on as it came
 
-    monkeypatch.setattr(Postgres, "execute", execute)
-    monkeypatch.setattr(exchange, "_ANSWERS_WITHIN_S", 0.3)
-    said = refreshed.refresh(expect=16)
-    monkeypatch.undo()
-    assert "nobody gets in" in said["message"]
-    assert oid_of(refreshed.dev, refreshed.dev_db) == old
-    assert properties(refreshed.dev, refreshed.dev_db)["open"]
-    refreshed.refresh()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Postgres, "execute", execute)
+        patch.setattr(exchange, "_ANSWERS_WITHIN_S", 0.3)
+        yield patch
+
+
+def test_a_new_dev_that_lets_nobody_in_is_put_back_and_undo_has_what_it_had(modest: Couple):
+    """By a role that is no superuser."""
+    modest.refresh()
+    modest.prod.psql("UPDATE version SET n = 2", modest.prod_db)
+    modest.refresh("--fresh")
+    modest.dev.psql(f"COMMENT ON DATABASE {named(modest.dev_db)} IS 'dev''s own'")
+    before = all_of(modest)
+    with nobody_gets_in(modest):
+        assert "nobody gets in" in modest.refresh(expect=16)["message"]
+    assert all_of(modest) == before
+    modest.json("undo")
+    assert modest.dev.psql("SELECT n FROM version", modest.dev_db) == "1"
+    before = all_of(modest)
+    with nobody_gets_in(modest):
+        modest.json("undo", "--yes", expect=16)
+    assert all_of(modest) == before
+    modest.refresh()
+    assert modest.clean() == []
+
+
+def test_a_first_refresh_whose_dev_lets_nobody_in_leaves_nothing(site: Couple):
+    before = all_of(site)
+    with nobody_gets_in(site):
+        site.refresh(expect=16)
+    assert all_of(site) == before
+    assert "no previous" in site.json("undo", expect=15)["message"]
+
+
+def test_a_run_that_dies_when_the_old_dev_is_back_leaves_one_database_to_the_next(refreshed: Couple):
+    before = all_of(refreshed)
+    with nobody_gets_in(refreshed) as patch:
+        patch.setattr(Databases, "withdraw_next", unwritable)
+        refreshed.refresh(expect=16)
+    (rejected,) = [one for one in all_of(refreshed) if one not in before]
+    assert str(rejected[0]).startswith(f"{refreshed.dev_db}_rejected_")
+    assert any(str(rejected[0]) in one for one in refreshed.json("repair")["done"])
+    assert all_of(refreshed) == before
+    refreshed.json("undo")
+
+
+def test_a_dev_that_could_not_be_put_back_costs_no_previous_database(refreshed: Couple):
+    before = {oid for _, oid, _ in all_of(refreshed)}
+    with nobody_gets_in(refreshed) as patch:
+        real = exchange.perform
+        patch.setattr(exchange, "perform", lambda *how: unwritable() if how[1].returning else real(*how))
+        refreshed.refresh(expect=17)
+    assert before < {oid for _, oid, _ in all_of(refreshed)}  # a person may want any of them
+    refreshed.json("repair")  # it answers: this is the new dev
     assert refreshed.clean() == []
+    refreshed.json("undo")
+
+
+def unwritable(*_: object, **__: object) -> NoReturn:
+    raise ConfigError("it cannot be written")
 
 
 def test_case_02_killed_at_random_instants_around_the_swap(own: Couple):

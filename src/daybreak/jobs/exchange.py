@@ -45,6 +45,7 @@ def exchange(run: RunContext, held: Held, *, incoming: str, oid: int, within: ti
         target_comment=shadow.facts_of(server, held.name).comment,
         previous_comment=shadow.mark(shadow.PREVIOUS_MARK, run.id, target),
     )
+    back = _reverse(swap, run.id, came_with=shadow.facts_of(server, incoming).comment)
     done: Swapped | None = None
     with run.step("swap") as facts:
         databases.announce_next(target, oid, run.id)
@@ -55,7 +56,7 @@ def exchange(run: RunContext, held: Held, *, incoming: str, oid: int, within: ti
         except DaybreakError as error:
             _find_out(run, server, held.name, oid, error)
         else:
-            _require_answer(run, server, swap, within)
+            _require_answer(run, server, back, within)
             _require_oid(server, held.name, oid)
             run.best_effort(lambda: databases.accept_next(target, previous=swap.previous, at=now()))
         found = {
@@ -83,15 +84,31 @@ def _find_out(run: RunContext, server: Postgres, name: str, oid: int, error: Day
         raise RefreshError(f"the swap failed, {name} is as it was: {error.message}", hint=error.hint or hint) from error
 
 
-def _require_answer(run: RunContext, server: Postgres, swap: Swap, within: timedelta) -> None:
-    """See that the new database lets somebody in; put the old one back where it does not."""
+def _reverse(swap: Swap, run: str, *, came_with: str | None) -> Swap:
+    """The swap after which everything is as it was before `swap`; only what a refresh made is `rejected` then.
+
+    It gets the comment back that it `came_with`: by that and its name it is known as a shadow that nobody needs. What
+    an undo brought goes back where it was.
+    """
+    undoing = swap.incoming == swap.previous
+    return replace(
+        swap,
+        incoming=swap.previous,
+        previous=swap.aside if undoing else derived_name(swap.target, f"rejected_{run}"),
+        previous_comment=came_with,
+        returning=swap.aside,
+    )
+
+
+def _require_answer(run: RunContext, server: Postgres, back: Swap, within: timedelta) -> None:
+    """See that the new database lets somebody in; put the old one `back` where it does not."""
     until = time.monotonic() + _ANSWERS_WITHIN_S
     while True:
         try:
-            server.execute("SELECT 1", dbname=swap.target)
+            server.execute("SELECT 1", dbname=back.target)
         except DaybreakError as error:
             if time.monotonic() > until:  # a moment ago everybody came back at once: that may fill it up
-                _put_back(run, server, swap, within, error)
+                _put_back(run, server, back, within, error)
             time.sleep(0.2)
         else:
             return
@@ -106,19 +123,18 @@ def _require_oid(server: Postgres, name: str, oid: int) -> None:
         )
 
 
-def _put_back(run: RunContext, server: Postgres, swap: Swap, within: timedelta, error: DaybreakError) -> NoReturn:
-    back = replace(swap, incoming=swap.previous, aside=derived_name(swap.target, f"rejected_{run.id}"))
+def _put_back(run: RunContext, server: Postgres, back: Swap, within: timedelta, error: DaybreakError) -> NoReturn:
     try:
         perform(server, back, within)
     except DaybreakError as second:
         raise TargetNeedsPerson(
-            f"the new {swap.target} does not answer ({error.message}), and the old one could not be put back "
+            f"the new {back.target} does not answer ({error.message}), and the old one could not be put back "
             f"({second.message})",
             hint="is only the server away? then `daybreak repair` when it is back; else the old data is in "
-            f"{swap.previous} or {back.aside}: ALTER DATABASE … RENAME TO {identifier(swap.target)}",
+            f"{back.incoming}: ALTER DATABASE … RENAME TO {identifier(back.target)}",
         ) from error
-    run.catalog.databases.withdraw_next(server.database.name, run.id)
-    raise RolledBack(f"the new {swap.target} did not answer, and the old one is back: {error.message}") from error
+    run.best_effort(lambda: run.catalog.databases.withdraw_next(server.database.name, run.id))
+    raise RolledBack(f"the new {back.target} did not answer, and the old one is back: {error.message}") from error
 
 
 class Probe:

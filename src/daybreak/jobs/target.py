@@ -218,8 +218,9 @@ def drop_leftovers(run: RunContext, server: Postgres, name: str, *, mine: str | 
         creation = by_oid.get(found.oid) or unfinished.get(found.name)
         if creation is None or not _named_by_us(found.name, name):
             continue
-        if known is not None and known.next_oid == found.oid:
-            continue  # announced, and how that swap ended is not known yet
+        announced = None if known is None else known.next_oid
+        if announced is not None and (found.oid == announced or creation.role is Role.PREVIOUS):
+            continue  # how that swap ended is not known yet; whoever takes it back wants the one that stepped aside
         if creation.role is Role.SHADOW and creation.run != mine and run.engine.is_alive(creation.run):
             continue
         if not _is_ours(server, creation, found):

@@ -4,7 +4,8 @@ The statement is a DO block sent alone to the maintenance database. It closes th
 incoming database, commits, ends their sessions until nobody is left, and renames in one sub-block:
 all renames and comments commit together or not at all. On every path the target is opened again.
 
-Shapes  incoming -> target -> previous; a previous one that was there first steps aside.
+Shapes  incoming -> target -> previous; a previous one that was there first steps aside. A swap that is taken back is
+        a swap, too: previous -> target -> rejected, and the one that stepped aside is previous again.
 Units   `within` bounds the ending of sessions, and the waiting for each lock; PostgreSQL's own waiting
         inside RENAME (5 s) comes on top. Only the opening of the target waits for as long as it takes.
 Source  tried on PostgreSQL 15 to 18: COMMIT is allowed at the top level of a DO block that was sent
@@ -36,7 +37,10 @@ class Swap:
     previous: str  # the name that the present target gets
     aside: str  # the name that an older `previous` gets; an undo finds its incoming database there
     target_comment: str | None  # the target's own, carried over
-    previous_comment: str  # ours
+    previous_comment: str | None  # ours
+    returning: str | None = (
+        None  # the database that gets the incoming one's name, where it is there: to take a swap back
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +59,7 @@ def statement(swap: Swap, within: timedelta) -> str:
     RENAME does so by itself.
     """
     target, incoming = literal(swap.target), literal(swap.incoming)
-    previous, aside = literal(swap.previous), literal(swap.aside)
+    previous, aside, returning = literal(swap.previous), literal(swap.aside), literal(swap.returning)
     # An undo brings the previous database back: by then it has stepped aside under another name.
     source = aside if swap.incoming == swap.previous else incoming
     block = f"""
@@ -108,6 +112,9 @@ BEGIN
         EXECUTE format('ALTER DATABASE %I RENAME TO %I', {source}, {target});
         EXECUTE format('COMMENT ON DATABASE %I IS %L', {previous}, {literal(swap.previous_comment)});
         EXECUTE format('COMMENT ON DATABASE %I IS %L', {target}, {literal(swap.target_comment)});
+        IF EXISTS (SELECT FROM pg_database WHERE datname = {returning}) THEN
+            EXECUTE format('ALTER DATABASE %I RENAME TO %I', {returning}, {incoming});
+        END IF;
     EXCEPTION WHEN query_canceled OR OTHERS THEN
         GET STACKED DIAGNOSTICS fault = MESSAGE_TEXT, fault_state = RETURNED_SQLSTATE;
     END;
