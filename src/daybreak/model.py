@@ -17,7 +17,7 @@ from daybreak.replacement import Replacement
 class RunState(StrEnum):
     """Where a run is. `waiting -> running -> succeeded | failed | cancelled | skipped | lost`."""
 
-    WAITING = "waiting"  # -> running, failed, skipped, cancelled, lost
+    WAITING = "waiting"  # -> running, failed, skipped, cancelled, lost; succeeded, where `running` could not be written
     RUNNING = "running"  # -> succeeded, failed, cancelled, skipped, lost
     SUCCEEDED = "succeeded"
     FAILED = "failed"

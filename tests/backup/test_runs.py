@@ -16,9 +16,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from daybreak import files
-from daybreak.errors import ArchiveError
+from daybreak.catalog.runs import Runs
+from daybreak.errors import ArchiveError, ConfigError
 from daybreak.jobs import shelf as shelves
 from daybreak.jobs.shelf import Shelf
+from daybreak.model import RunState
 from installation import PROGRAM, Installation, processes, wait_for
 
 if TYPE_CHECKING:
@@ -74,6 +76,43 @@ def test_a_running_dump_that_began_before_the_request_is_not_taken(slow: Install
             assert "was begun after this was asked for" in one["reason"]
             assert one["exit_code"] == 0
     assert len(own) in {2, 3, 4}
+
+
+def test_a_run_whose_beginning_could_not_be_written_is_no_lost_one(site: Installation, monkeypatch: pytest.MonkeyPatch):
+    """The catalog was locked, or its disk full, for that moment."""
+    real = Runs.set_state
+
+    def set_state(self: Runs, run: str, state: RunState, **how: Any) -> bool:
+        if state is RunState.RUNNING:
+            raise ConfigError("the catalog cannot be used: database is locked")
+        return real(self, run, state, **how)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Runs, "set_state", set_state)
+        told = site.backup()
+    assert "locked" in str(told["warnings"])
+    assert states(site) == ["succeeded"]
+    (run,) = site.json("runs")["runs"]
+    assert run["requested_at"] == run["started_at"] < run["ended_at"]
+    site.backup()
+    assert states(site) == ["succeeded", "succeeded"]
+
+
+def test_a_run_that_was_taken_for_dead_says_so(site: Installation, monkeypatch: pytest.MonkeyPatch):
+    """Somebody had removed its lock file, say."""
+    monkeypatch.setattr(files, "is_locked", lambda _path: False)
+    real = Shelf.publish
+
+    def publish(self: Shelf, *args: Any, **how: Any) -> Any:
+        with site.catalog() as catalog:
+            for run in catalog.runs.open_runs():
+                catalog.runs.set_state(run.id, RunState.LOST, at=datetime.now(UTC), reason="dead")
+        return real(self, *args, **how)
+
+    monkeypatch.setattr(Shelf, "publish", publish)
+    answer = site.call("backup", "--json")
+    assert answer.code == 0
+    assert "the catalog has it as ended already" in answer.err
 
 
 def test_who_waits_too_long_is_told_who_holds_it(slow: Installation) -> None:

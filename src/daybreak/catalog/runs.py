@@ -24,7 +24,7 @@ from daybreak.secret import mask, masked
 CAME_FROM: Final[Mapping[RunState, frozenset[RunState]]] = {
     RunState.WAITING: frozenset(),
     RunState.RUNNING: frozenset({RunState.WAITING}),
-    RunState.SUCCEEDED: frozenset({RunState.RUNNING}),
+    RunState.SUCCEEDED: frozenset({RunState.WAITING, RunState.RUNNING}),  # from waiting: that it began was not written
     RunState.FAILED: frozenset({RunState.WAITING, RunState.RUNNING}),  # from waiting: the lock was held for too long
     RunState.CANCELLED: frozenset({RunState.WAITING, RunState.RUNNING}),
     RunState.SKIPPED: frozenset({RunState.WAITING, RunState.RUNNING}),
@@ -70,11 +70,14 @@ class Runs:
     ) -> bool:
         """Bring a run into `state`; False where it was in no state that leads there, and nothing changed.
 
-        `at` becomes started_at or ended_at. `reason` and `result` stay as they are where None.
+        `at` becomes started_at or ended_at. `reason` and `result` stay as they are where None. Where
+        nobody wrote when a run began that succeeded, it began when it was asked for.
         """
         values: dict[str, object] = {"state": state}
         if state is RunState.RUNNING:
             values["started_at"] = at
+        if state is RunState.SUCCEEDED:
+            values["started_at"] = func.coalesce(runs.c.started_at, runs.c.requested_at)
         if state.ended:
             values["ended_at"] = at
         if reason is not None:

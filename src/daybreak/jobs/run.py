@@ -307,12 +307,13 @@ class Engine:
         ended = replace(run, state=state, ended_at=now(), reason=reason, failure=failure, result=dict(context.result))
         context.ended = ended
         try:
-            if context.recorded:
-                self.catalog.runs.set_state(
-                    run.id, state, at=now(), reason=reason, failure=failure, result=dict(context.result)
-                )
-            else:
+            if not context.recorded:
                 self.catalog.runs.insert(replace(ended, started_at=run.requested_at))
+            elif not self.catalog.runs.set_state(
+                run.id, state, at=now(), reason=reason, failure=failure, result=dict(context.result)
+            ):
+                self.listener.warning(f"run {run.id} {state}, but the catalog has it as ended already")
+                return ended
             self._lock_path(run.id).unlink(missing_ok=True)
             return self.catalog.runs.get(run.id) or ended
         except DaybreakError as error:
