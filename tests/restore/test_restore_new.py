@@ -25,6 +25,7 @@ from couples import (
     schema,
     settled,
 )
+from daybreak.jobs.shelf import Shelf
 from installation import wait_for
 
 if TYPE_CHECKING:
@@ -179,6 +180,18 @@ def test_an_archive_that_is_not_here_any_more(site: Couple) -> None:
     said = restore(site, "--new", "x", expect=12)
     assert said["message"].endswith("nothing of backup nightly stands on this host")
     assert "daybreak fetch --to FILE" in said["hint"]
+
+
+def test_an_archive_that_waits_for_a_repository_is_still_here(site: Couple) -> None:
+    """It may be the only copy there is."""
+    first = site.manifest().id
+    before = contents(site.prod, site.prod_db)
+    Shelf(site.archive).enlist(site.archive, first)
+    site.prod.psql("UPDATE version SET n = n + 1", site.prod_db)
+    site.backup()
+    new = f"{site.dev_db}_new"
+    assert restore(site, "--new", new, archive=first)["archive"]["id"] == first
+    assert contents(site.dev, new) == before
 
 
 def test_latest_of_which_backup(site: Couple) -> None:

@@ -75,6 +75,7 @@ def _standing(shelf: Shelf, archive_id: str) -> Iterator[Path]:
     yield shelf.archive
     yield shelf.older_name(archive_id)
     yield shelf.proven_name
+    yield shelf.root / "backlog" / f"{archive_id}.dump"
     yield shelf.root / "quarantine" / f"{archive_id}.dump"
 
 
