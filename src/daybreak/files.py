@@ -25,6 +25,8 @@ from daybreak.units import show_bytes
 FILE_MODE: Final = 0o640
 FOLDER_MODE: Final = 0o2770
 _POLL_S: Final = 0.1
+#: Everybody waits so long for a lock: who only looks whether somebody holds it has it for an instant himself.
+_A_LOOK_S: Final = 0.5
 _BLOCK: Final = 2**20
 #: A catalog that is opened needs more than this beside itself.
 _NOTHING_BYTES: Final = 2**16
@@ -259,14 +261,14 @@ def lock(
     """Hold an exclusive lock on `path` inside the block; it dies with this process, children do not get it.
 
     The file holds the words of its holder, for people only: nothing is ever decided by them.
-    Raise Busy when it is not free within `wait`, Cancelled when `cancel` is set meanwhile.
+    Raise Busy when it is not free within `wait` (half a second at least), Cancelled when `cancel` is set meanwhile.
     """
     with disk_errors(path, "cannot lock"):
         handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, mode)
     try:
         with contextlib.suppress(PermissionError):
             os.fchmod(handle, mode)
-        until = time.monotonic() + wait.total_seconds()
+        until = time.monotonic() + max(wait.total_seconds(), _A_LOOK_S)
         while not _try_lock(handle):
             if cancel is not None and cancel.is_set():
                 raise Cancelled("the run was cancelled while it waited for a lock")
