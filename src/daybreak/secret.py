@@ -44,11 +44,12 @@ class Secret:
 
 
 def mask(text: str) -> str:
-    """Return `text` with every known secret replaced, the longest first."""
+    """Return `text` as it may leave: every known secret replaced, the longest first, and what is no text escaped."""
     for value in sorted(_known, key=len, reverse=True):
         if value in text:
             text = text.replace(value, MASK)
-    return text
+    # A file's name may hold bytes that no log, terminal or catalog takes.
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def masked(value: object) -> object:

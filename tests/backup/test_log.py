@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
+
+import pytest
 
 from daybreak.jobs.log import RunLog
 from daybreak.secret import Secret
@@ -29,6 +32,17 @@ def test_a_line_of_json_is_one_object_with_run_and_plan(tmp_path: Path) -> None:
     assert "step" not in first
     assert (second["step"], second["event"]) == ("dump", 'second "quoted", ünïcode')
     assert second["timestamp"].endswith("Z")
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_a_name_that_is_no_text_is_written_all_the_same(tmp_path: Path, as_json: bool) -> None:  # noqa: FBT001 -- a parameter
+    name = os.fsdecode(b"a.\xff.partial")
+    with RunLog(tmp_path / "run.log", run="r1", plan="nightly", json=as_json) as log:
+        log.write(f"removed {name}")
+    text = (tmp_path / "run.log").read_text("utf-8")
+    assert r"removed a.\udcff.partial" in text
+    if as_json:
+        assert json.loads(text)["event"] == f"removed {name}"
 
 
 def test_a_log_that_cannot_be_written_stops_nothing(tmp_path: Path) -> None:

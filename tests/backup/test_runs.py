@@ -115,6 +115,19 @@ def test_a_run_that_was_taken_for_dead_says_so(site: Installation, monkeypatch: 
     assert "the catalog has it as ended already" in answer.err
 
 
+@pytest.mark.parametrize("verb", ["backup", "repair"])
+def test_what_a_dead_run_left_under_a_name_that_is_no_text_is_removed_and_told(site: Installation, verb: str):
+    site.backup()
+    left = site.root / "staging" / os.fsdecode(b".a\xff.partial")
+    for words in [(), ("--json",)]:
+        left.touch()
+        os.utime(left, (0, 0))
+        answer = site.apart(verb, *words, env={"PYTHONIOENCODING": "utf-8:strict"})
+        assert answer.code == 0
+        assert not left.exists()
+        assert verb == "backup" or r".a\udcff.partial" in answer.out.replace(r"\\", "\\")
+
+
 def test_who_waits_too_long_is_told_who_holds_it(slow: Installation) -> None:
     snail(slow, 4.0)
     slow.configure(plan={"wait": "1s"})

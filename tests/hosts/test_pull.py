@@ -123,6 +123,30 @@ def test_a_host_without_daybreak_and_a_path(laptop: Laptop, tmp_path: Path) -> N
     assert laptop.data() == "1,2,3"
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        "",
+        "warning: an old shell\n{}",
+        "{}",
+        '{"archives": [1]}',
+        '{"archives": [{"state": "published"}]}',
+        "[" * 99_999,
+    ],
+)
+def test_a_host_whose_daybreak_says_something_else(laptop: Laptop, scratch: Path, said: str) -> None:
+    program = scratch / "pull-programs" / "daybreak"
+    real = program.read_bytes()
+    (scratch / "said").write_text(said)
+    try:
+        program.write_text(f"#!/bin/sh\ncat {scratch / 'said'}\n")
+        told = laptop.pull("--first", expect=10)
+    finally:
+        program.write_bytes(real)
+    assert told["message"] == f"vps did not answer with its archives: {said[:200] or 'nothing'}"
+    assert laptop.data() == "0"
+
+
 def test_an_archive_that_is_not_its_manifest(laptop: Laptop) -> None:
     said = laptop.pull("--first", expect=10)
     assert "vps has no archive" in said["message"]

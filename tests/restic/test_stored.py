@@ -127,6 +127,7 @@ def test_after_many_of_others_it_asks_again(newer: Offsite, shelf: Shelf) -> Non
         b"\xff",
         b"[]",
         b"null",
+        b"[" * 100_000,
         b'{"sending": false}',
         b'{"sending": false, "version": 1, "indexes": []}',
         b'{"sending": false, "version": 2, "indexes": 7}',

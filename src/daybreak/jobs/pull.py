@@ -39,6 +39,7 @@ _BRIEFLY: Final = timedelta(minutes=2)
 #: pipx and uv put programs where a shell without a terminal may not look.
 _ASK: Final = 'PATH=$PATH:/usr/local/bin:$HOME/.local/bin; exec daybreak "$@"'
 _NO_PROGRAM: Final = 127
+_SAID: Final = 200  # so much of an answer is shown that nobody expected
 _WAIT: Final = timedelta(minutes=10)
 
 
@@ -102,18 +103,26 @@ def from_repository(restic: Restic, backup: str) -> Bring:
 
 def _newest(run: RunContext, host: Host, backup: str | None) -> PurePosixPath:
     """Where the newest published archive stands over there. Raise SourceError, UsageError."""
-    said = json.loads(_ask(run, host, ("sh", "-c", _ASK, "daybreak", "archives", "--json")))
-    found: list[dict[str, Any]] = [one for one in said["archives"] if one["state"] == "published"]
-    plans = sorted({str(one["plan"]) for one in found})
+    said = _ask(run, host, ("sh", "-c", _ASK, "daybreak", "archives", "--json"))
+    try:
+        listed: list[dict[str, Any]] = json.loads(said)["archives"]
+        found = [(str(one["plan"]), str(one["path"])) for one in listed if one["state"] == "published"]
+    except (ValueError, LookupError, TypeError, RecursionError) as error:
+        words = said.decode("utf-8", "replace").strip()[:_SAID]
+        raise SourceError(
+            f"{host.name} did not answer with its archives: {words or 'nothing'}",
+            hint="try it there: daybreak archives --json prints one object and nothing else",
+        ) from error
+    plans = sorted({plan for plan, _ in found})
     if backup is None and len(plans) > 1:
         raise UsageError(f"which backup of {host.name}? There is: {', '.join(plans)}", hint="name one of them")
-    of_plan = [one for one in found if backup in {None, one["plan"]}]
+    of_plan = [path for plan, path in found if backup in {None, plan}]
     if not of_plan:
         raise SourceError(
             f"{host.name} has no archive{f' of backup {backup}' if backup else ''}",
             hint=f"there is: {', '.join(plans) or 'none'}; `daybreak backup` there makes one",
         )
-    return PurePosixPath(str(of_plan[0]["path"]))
+    return PurePosixPath(of_plan[0])
 
 
 def _ask(run: RunContext, host: Host, argv: tuple[str, ...]) -> bytes:

@@ -50,7 +50,7 @@ def _read(note: Path) -> tuple[bool, Known | None]:
         return False, None
     with disk_errors(note, "cannot read"):
         raw = note.read_bytes()
-    with contextlib.suppress(ValueError):
+    with contextlib.suppress(ValueError, RecursionError):  # damaged: no JSON, or brackets without an end
         match json.loads(raw):
             case {"sending": bool(sending), "version": int(version), "indexes": [*indexes]}:
                 return sending, Known(version=version, indexes=frozenset(map(str, indexes)))
