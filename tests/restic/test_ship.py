@@ -10,13 +10,14 @@ from hashlib import sha256
 from pathlib import Path
 
 import pytest
-from offsite_samples import FIRST_NIGHT, HOST, NAME, Offsite, Shelf, broken, noise
+from nights import Host
+from offsite_samples import FIRST_NIGHT, HOST, NAME, Offsite, Shelf, broken, made_up_manifest, noise
 
 from daybreak.errors import ArchiveError, Busy, Cancelled, OffsiteError, PublishError, Refused
 from daybreak.files import lock
-from daybreak.jobs.fetch import fetch
+from daybreak.jobs.fetch import fetch, fetch_here
 from daybreak.jobs.ship import NotShipped, Shipped, require_all, ship_all
-from daybreak.model import Keep
+from daybreak.model import Keep, Run
 from daybreak.process import Runner
 from daybreak.restic import Restic
 
@@ -289,6 +290,31 @@ def test_fetch_says_which_snapshot_it_cannot_find(newer: Offsite, shelf: Shelf, 
         fetch(restic, to=tmp_path / "x", snapshot="xyz")
     with pytest.raises(OffsiteError, match="no snapshot of plan weekly"):
         fetch(restic, to=tmp_path / "x", plan="weekly")
+
+
+def test_a_plan_that_is_a_path_is_refused(newer: Offsite, tmp_path: Path) -> None:
+    """Whoever has the repository's password can tag a snapshot with what he likes."""
+    repository = newer.empty(keep=None)
+    host = Host(folder=tmp_path / "host", repositories=(repository,))
+    host.night(0)
+    restic, outside = newer.restic(repository), tmp_path / "cron.d"
+    outside.mkdir()
+    theirs = tmp_path / "a.dump"
+    theirs.write_bytes(b"* * * * * root sh")
+    manifest = made_up_manifest(1, theirs.read_bytes(), b"", plan="x")
+    theirs.with_name("a.dump.json").write_bytes(manifest.to_json())
+    tags = ["daybreak", f"plan={outside / 'x'}", "archive=a001"]
+    sent = [theirs, theirs.with_name("a.dump.json")]
+    restic.backup(sent, tags=tags, host=HOST, taken_at=FIRST_NIGHT + timedelta(days=9))
+    (planted,) = [one for one in restic.snapshots() if one.archive == "a001"]
+
+    def here(snapshot: str) -> Run:
+        return host.run("fetch", lambda run: fetch_here(run, restic, tmp_path / "fetched", snapshot=snapshot))
+
+    with pytest.raises(Refused, match="no backup's name"):
+        here(planted.id)
+    assert list(outside.iterdir()) == []
+    assert here("latest").result["fetched"] == "a000"
 
 
 def test_fetch_into_a_folder_that_is_not_there(newer: Offsite, shelf: Shelf, tmp_path: Path) -> None:

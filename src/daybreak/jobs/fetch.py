@@ -3,8 +3,9 @@
 Shapes  an archive that went as one file comes as it is; one that went as shards is joined, and is the same archive
         in other bytes. FILE, FILE.json and FILE.globals.sql appear together, after FILE was compared with its manifest;
         they are written in a folder beside and renamed, so nothing half ever bears their names.
-Errors  `Refused` where FILE exists already, `OffsiteError` (missing) where no snapshot fits, `ArchiveError`
-        where what came back is not what its manifest says, `PublishError` for what the disk refuses.
+Errors  `Refused` where FILE exists already, or the snapshot's plan is no name; `OffsiteError` (missing) where no
+        snapshot fits, `ArchiveError` where what came back is not what its manifest says, `PublishError` for what the
+        disk refuses.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from typing import Final
 from daybreak.archive import Manifest, differences, read_archive, read_manifest
 from daybreak.archive.join import JoinError, join
 from daybreak.archive.shards import GLOBALS, MANIFEST, joined, parse_shard_manifest
+from daybreak.config.fields import NAME
 from daybreak.errors import ArchiveError, OffsiteError, PublishError, Refused, UsageError
 from daybreak.files import (
     FILE_MODE,
@@ -195,11 +197,14 @@ def _bring_shards(coming: _Coming, beside: Path) -> Manifest:
 
 
 def choose(restic: Restic, snapshot: str, *, plan: str = "") -> Snapshot:
-    """Find the snapshot that is meant. Raise OffsiteError (missing), UsageError for digits that fit several."""
+    """Find the snapshot that is meant; its plan may be a part of a path.
+
+    Raise OffsiteError (missing), UsageError for digits that fit several, Refused for a plan that is no name.
+    """
     ours = restic.snapshots(tags=(OURS, f"plan={plan}") if plan else (OURS,))
     listing = f"`daybreak repository snapshots {restic.name}` lists them"
     if snapshot == LATEST:
-        found = [one for one in ours if QUARANTINED not in one.tags and is_whole(one)][-1:]
+        found = [one for one in ours if QUARANTINED not in one.tags and is_whole(one) and _is_named(one)][-1:]
     else:
         found = [one for one in ours if one.id.startswith(snapshot.lower())] if snapshot else []
     if not found:
@@ -213,7 +218,18 @@ def choose(restic: Restic, snapshot: str, *, plan: str = "") -> Snapshot:
             f"{len(found)} snapshots in repository {restic.name} begin with {snapshot!r}",
             hint=f"write more digits; {listing}",
         )
+    if not _is_named(found[0]):
+        raise Refused(
+            f"snapshot {found[0].id[:8]} in repository {restic.name} is tagged with the plan {found[0].plan!r}, "
+            "which is no backup's name",
+            hint="no Daybreak sent it; somebody else has the repository's password",
+        )
     return found[0]
+
+
+def _is_named(snapshot: Snapshot) -> bool:
+    """Whether its plan is one that a configuration can have: whoever has the password can tag with what he likes."""
+    return snapshot.plan is None or NAME.fullmatch(snapshot.plan) is not None
 
 
 def _require_room(to: Path, needed: int) -> None:
