@@ -38,9 +38,7 @@ class Swap:
     aside: str  # the name that an older `previous` gets; an undo finds its incoming database there
     target_comment: str | None  # the target's own, carried over
     previous_comment: str | None  # ours
-    returning: str | None = (
-        None  # the database that gets the incoming one's name, where it is there: to take a swap back
-    )
+    returning: str | None = None  # to take a swap back: what gets the incoming one's name, where it is there
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
