@@ -9,18 +9,23 @@ from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from nights import Host
 from offsite_samples import HOST, Offsite, noise
 
 from daybreak.errors import Busy, OffsiteError, Refused, UsageError
-from daybreak.files import lock
+from daybreak.files import is_locked, lock
+from daybreak.jobs import upkeep
 from daybreak.jobs.run import RunContext
 from daybreak.jobs.status import status_of
 from daybreak.jobs.upkeep import last_damage
-from daybreak.model import Keep, RunState
+from daybreak.model import Keep, Repository, RunState
+from daybreak.process import Runner
+from daybreak.restic import Findings, Restic
 from daybreak.upkeep import Upkeep
+from installation import wait_for
 
 pytestmark = pytest.mark.restic
 
@@ -209,7 +214,7 @@ def test_check_and_prune_wait_for_a_night_and_give_up_in_time(newer: Offsite, tm
         night.join()
 
 
-def test_a_prune_waits_for_the_lock_of_a_ship(newer: Offsite, tmp_path: Path) -> None:
+def test_a_prune_came_for_the_lock_of_a_ship(newer: Offsite, tmp_path: Path) -> None:
     host = Host(folder=tmp_path, repositories=(newer.empty(),))
     path = host.engine.lock_path("repository-r2")
     started = time.monotonic()
@@ -219,6 +224,53 @@ def test_a_prune_waits_for_the_lock_of_a_ship(newer: Offsite, tmp_path: Path) ->
     ):
         host.prune(wait=timedelta(seconds=1))
     assert time.monotonic() - started < 30
+
+
+def test_a_prune_that_waited_for_a_check_hears_what_it_found(offsite: Offsite, host: Host) -> None:
+    flip(packs(offsite, host)[-1])
+    prune_came, found = threading.Event(), list[OffsiteError]()
+
+    class Waiting(Restic):
+        """Holds the repository, and is done some seconds after the prune has come."""
+
+        def check(self, **words: Any) -> Findings:
+            assert prune_came.wait(60)
+            return super().check(**words)
+
+    def check() -> None:
+        other = Host(folder=host.folder, repositories=host.repositories)
+        with patch.object(other, "connect", Waiting), pytest.raises(OffsiteError) as caught:
+            other.check(read="100%")
+        found.append(caught.value)
+
+    checking = threading.Thread(target=check)
+    checking.start()
+    wait_for(lambda: is_locked(host.engine.lock_path("repository-r2")) or None, what="the check's lock")
+
+    def connect(repository: Repository, runner: Runner) -> Restic:
+        prune_came.set()
+        return Restic(repository, runner)
+
+    with patch.object(host, "connect", connect), pytest.raises(Refused, match="its last check found 1 damaged"):
+        host.prune(wait=timedelta(minutes=2))
+    checking.join()
+
+    assert found[0].reason == "damaged"
+
+
+def test_what_a_check_found_is_known_before_it_lets_the_repository_go(offsite: Offsite, host: Host) -> None:
+    flip(packs(offsite, host)[-1])
+    plan = host.upkeep(Upkeep.CHECK)
+    known: list[str] = []
+
+    def check(run: RunContext) -> None:
+        with pytest.raises(OffsiteError):
+            upkeep.check_repository(run, plan, senders=(), connect=host.connect, read="100%")
+        known.append(last_damage(run.catalog, "r2").words)  # the run itself has not ended yet
+
+    host.run("check", check, plan=plan.name)
+
+    assert "1 damaged or missing pack" in known[0]
 
 
 def test_nothing_is_pruned_or_forgotten_where_that_is_for_others(newer: Offsite, tmp_path: Path) -> None:

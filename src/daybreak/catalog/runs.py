@@ -94,6 +94,11 @@ class Runs:
                 _require(connection, id)
             return changed.rowcount == 1
 
+    def set_result(self, run: str, result: Mapping[str, object]) -> None:
+        """Write down what a run that goes on has found so far."""
+        with self._store.write() as connection:
+            connection.execute(update(runs).where(runs.c.id == run).values(result=masked(dict(result))))
+
     def get(self, id: str) -> Run | None:  # noqa: A002 -- see set_state
         """One run with its steps."""
         with self._store.read() as connection:

@@ -98,6 +98,8 @@ def check_repository(
             size_bytes=None if damage.words else restic.size_bytes(),
             seconds=round(time.monotonic() - began, 1),
         )
+        # Before the lock goes: a prune or a night that waits for it asks at once what was found.
+        run.best_effort(lambda: run.catalog.runs.set_result(run.id, run.result))
         if damage.gone:
             # Told once, and then no longer believed to be there.
             run.best_effort(lambda: run.catalog.snapshots.forget(restic.name, damage.gone, at=now()))
@@ -109,13 +111,13 @@ def prune_repository(run: RunContext, plan: RepositoryPlan, *, senders: Collecti
     """Remove from the storage what no snapshot needs any more."""
     restic = connect(plan.repository, run.runner)
     require_deleting(plan.repository, "pruned")
-    damage = last_damage(run.catalog, restic.name)
-    if damage.words:
-        raise Refused(
-            f"repository {restic.name} is not pruned: its last check found {damage.words}",
-            hint=f"a repair may need what prune takes away; repair, then `daybreak repository check {restic.name}`",
-        )
     with _turn(run, plan, senders):
+        damage = last_damage(run.catalog, restic.name)  # not before: it may be a check that was waited for
+        if damage.words:
+            raise Refused(
+                f"repository {restic.name} is not pruned: its last check found {damage.words}",
+                hint=f"a repair may need what prune takes away; repair, then `daybreak repository check {restic.name}`",
+            )
         restic.version()
         restic.open()
         with run.step("prune") as facts:
