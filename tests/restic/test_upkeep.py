@@ -96,6 +96,32 @@ def test_a_flipped_byte_is_found_within_the_rotation_and_stays_found(offsite: Of
     assert "damaged" in status.attention[0]
 
 
+def test_damage_in_what_cannot_be_read_again_stays_until_everything_is_sound(newer: Offsite, tmp_path: Path) -> None:
+    host = Host(folder=tmp_path, repositories=(newer.empty(keep=Keep(last=1)),))
+    host.night(0, noise(400_000, seed=100))
+    damaged = packs(newer, host)[-1]
+    flip(damaged)
+    with pytest.raises(OffsiteError, match="1 damaged or missing pack"):
+        host.check(read="500M")
+
+    with pytest.raises(OffsiteError, match="1 damaged or missing pack"):
+        host.check()
+
+    assert parts(host) == ["1/1", "1/4"]
+    with pytest.raises(OffsiteError, match="1 damaged or missing pack"):
+        host.check(read="2/4" if int(damaged.name[:2], 16) % 4 != 1 else "1/4")  # where it is not
+    with pytest.raises(Refused, match="not pruned"):
+        host.prune()
+    host.night(1)
+    assert len(newer.restic(host.repositories[0]).snapshots()) == 2  # nor is anything forgotten
+    flip(damaged)  # the repair
+    host.check()
+    assert parts(host) == ["1/1", "2/4"]
+    assert host.prune().state is RunState.SUCCEEDED
+    host.check()
+    assert parts(host) == ["3/4"]
+
+
 def test_a_deleted_pack_is_found_at_once(offsite: Offsite, host: Host) -> None:
     offsite.lose(packs(offsite, host)[-1])
 

@@ -2,8 +2,9 @@
 
     wait until nobody sends to it → its lock → open → check, with parts of the data read → what suffers
 
-Every check looks at restic's structure, reads the next part of the data, and again each part that was found damaged;
-the catalog remembers which. What restic cannot see, a snapshot that is gone, the catalog's list of shipments tells.
+Every check looks at restic's structure, reads the next part of the data, and again each part that was found damaged,
+or everything where that was no part that could be read again; the catalog remembers which. What restic cannot see,
+a snapshot that is gone, the catalog's list of shipments tells.
 
 Shapes  a check's result has `parts` and `damage`; the newest one that got to its end tells how the repository is.
 Errors  `OffsiteError` (its reason is `damaged` for damage), `Busy`, `Refused`.
@@ -43,6 +44,7 @@ _POLL_S: Final = 1.0
 #: So many checks back are looked at: more than any rotation has parts.
 _REMEMBERED: Final = 300
 _NAMED: Final = 5
+_ALL: Final = Part(1, 1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,6 +159,8 @@ def readings(catalog: Catalog, repository: str) -> list[Reading]:
     for parts in _told(catalog, repository, "parts", limit=_REMEMBERED):
         for one in reversed(parts):
             part = _part(one["part"])
+            if part is None and not one["sound"]:
+                part = _ALL  # nobody can read the same 5% again: what covers it is everything
             if part is not None:
                 found.append(Reading(part, one["sound"], planned=one["planned"]))
     return found
@@ -175,14 +179,14 @@ def _parts(run: RunContext, plan: RepositoryPlan, read: str) -> list[tuple[str, 
     if re.fullmatch(r"\d+/\d+|\d+(\.\d+)?%|\d+[KMGT]?", read) is None or _part(read) == Part(0, 0):
         raise UsageError(f"{read!r} is no part of a repository", hint="write 1/7, 5%, 500M or 100%")
     wanted = str(_part(read) or read)
-    again = [] if wanted == "1/1" else [str(part) for part in due[:-1] if str(part) != wanted]
+    again = [] if wanted == str(_ALL) else [str(part) for part in due[:-1] if str(part) != wanted]
     return [(part, False) for part in [*again, wanted]]
 
 
 def _part(text: str) -> Part | None:
     """`2/4` and `100%` as parts; None for what no rotation knows."""
     if text == "100%":
-        return Part(1, 1)
+        return _ALL
     n, slash, t = text.partition("/")
     if not slash:
         return None
