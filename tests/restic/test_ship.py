@@ -279,6 +279,21 @@ def test_fetch_compares_what_came_back(newer: Offsite, shelf: Shelf, tmp_path: P
     assert [path.name for path in tmp_path.iterdir() if "back" in path.name] == []
 
 
+def test_latest_passes_by_a_file_that_is_not_all_there(newer: Offsite, shelf: Shelf, tmp_path: Path) -> None:
+    short = (
+        'for word do case "$word" in *.dump) [ "$1" = backup ] && rm "$word" && echo cut > "$word";; esac; done\n'
+        'if [ "$1" = forget ]; then echo "unable to remove it: Access Denied" >&2; exit 1; fi\nexec "$RESTIC" "$@"'
+    )
+    repository = newer.empty(keep=None)
+    restic = newer.restic(repository)
+    shelf.send(shelf.parcel(night=0), restic)
+    with pytest.raises(OffsiteError, match=r"has 4 B of 10 B"):
+        shelf.send(shelf.parcel(night=1), newer.restic(replace(repository, restic=newer.wrapped("short", short))))
+    assert len(restic.snapshots()) == 2
+
+    assert fetch(restic, to=tmp_path / "back.dump").archive == "a000"
+
+
 def test_fetch_says_which_snapshot_it_cannot_find(newer: Offsite, shelf: Shelf, tmp_path: Path) -> None:
     restic = newer.restic()
     with pytest.raises(OffsiteError, match="has no snapshot of plan nightly"):

@@ -292,6 +292,50 @@ def test_a_shard_that_is_missing_off_site_is_found(newer: Offsite, shelf: Shelf,
         shelf.send(night_archive(shelf, 0), broken)
 
 
+#: What restic does where a file cannot be read: a snapshot of the rest, with all tags and paths, and status 3.
+UNREADABLE = """\
+if [ "$1" = backup ]; then
+  find nightly/shards -type f | head -n 1 | xargs rm
+  "$RESTIC" "$@"
+  echo "Warning: at least one source file could not be read" >&2
+  exit 3
+fi
+"""
+
+
+def test_a_snapshot_without_what_could_not_be_read_is_forgotten(offsite: Offsite, shelf: Shelf, tmp_path: Path) -> None:
+    good = local(offsite, tmp_path)
+    shelf.send(night_archive(shelf, 0), good)
+    unreadable = offsite.wrapped("unreadable", f'{UNREADABLE}exec "$RESTIC" "$@"')
+
+    with pytest.raises(OffsiteError) as caught:
+        shelf.send(night_archive(shelf, 1), local(replace(offsite, program=unreadable), tmp_path))
+
+    assert caught.value.reason == "partial"
+    assert [one.archive for one in good.snapshots()] == ["a000"]
+
+
+def test_a_snapshot_that_lacks_something_and_cannot_be_forgotten_is_nobodys_latest(
+    offsite: Offsite, shelf: Shelf, tmp_path: Path
+) -> None:
+    keeping = (
+        'if [ "$1" = forget ]; then echo "unable to remove it: Access Denied" >&2; exit 1; fi\nexec "$RESTIC" "$@"'
+    )
+    good = local(offsite, tmp_path)
+    shelf.send(night_archive(shelf, 0), good)
+    unreadable = offsite.wrapped("keeping", UNREADABLE + keeping)
+
+    with pytest.raises(OffsiteError) as caught:
+        shelf.send(night_archive(shelf, 1), local(replace(offsite, program=unreadable), tmp_path))
+
+    assert caught.value.reason == "partial"
+    _, lacking = good.snapshots()
+    assert is_whole(lacking)  # from outside
+    assert fetch(good, to=tmp_path / "back.dump", plan="nightly").archive == "a000"
+    shelf.send(replace(night_archive(shelf, 1), again=True), good)
+    assert fetch(good, to=tmp_path / "again.dump", plan="nightly").archive == "a001"
+
+
 def test_a_repository_of_version_1_is_told_so(newer: Offsite, shelf: Shelf, tmp_path: Path) -> None:
     restic = local(newer, tmp_path, version=1)
     said: list[str] = []

@@ -12,15 +12,17 @@ from __future__ import annotations
 
 import os
 import shutil
+import tempfile
 import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from itertools import islice
 from pathlib import Path
 from typing import Final
 
-from daybreak.archive import Manifest, differences, read_archive, read_manifest
+from daybreak.archive import Manifest, differences, parse_manifest, read_archive, read_manifest
 from daybreak.archive.join import JoinError, join
 from daybreak.archive.shards import GLOBALS, MANIFEST, joined, parse_shard_manifest
 from daybreak.config.fields import NAME
@@ -35,7 +37,7 @@ from daybreak.files import (
     share,
     write_durable,
 )
-from daybreak.jobs.parcel import OURS, QUARANTINED, archive_path, is_whole
+from daybreak.jobs.parcel import OURS, QUARANTINED, archive_path, is_whole, shard_folder
 from daybreak.jobs.run import RunContext
 from daybreak.model import Snapshot
 from daybreak.restic import Restic
@@ -66,8 +68,8 @@ def fetch(
 ) -> Fetched:
     """Bring one snapshot's archive back as `to`, with its manifest and globals beside it.
 
-    `latest` is the newest of ours (of `plan`, if one is named) that is not quarantined; else an id, or
-    its first digits. `on_file` hears the name of each file before it comes. An archive that went as shards is
+    `latest` is the newest of ours (of `plan`, if one is named) that is not quarantined and lacks nothing; else an
+    id, or its first digits. `on_file` hears the name of each file before it comes. An archive that went as shards is
     joined: its manifest is then that of the joined file.
     """
     started = time.monotonic()
@@ -204,7 +206,8 @@ def choose(restic: Restic, snapshot: str, *, plan: str = "") -> Snapshot:
     ours = restic.snapshots(tags=(OURS, f"plan={plan}") if plan else (OURS,))
     listing = f"`daybreak repository snapshots {restic.name}` lists them"
     if snapshot == LATEST:
-        found = [one for one in ours if QUARANTINED not in one.tags and is_whole(one) and _is_named(one)][-1:]
+        good = (one for one in reversed(ours) if QUARANTINED not in one.tags and is_whole(one) and _is_named(one))
+        found = list(islice((one for one in good if _lacks_nothing(restic, one)), 1))
     else:
         found = [one for one in ours if one.id.startswith(snapshot.lower())] if snapshot else []
     if not found:
@@ -230,6 +233,27 @@ def choose(restic: Restic, snapshot: str, *, plan: str = "") -> Snapshot:
 def _is_named(snapshot: Snapshot) -> bool:
     """Whether its plan is one that a configuration can have: whoever has the password can tag with what he likes."""
     return snapshot.plan is None or NAME.fullmatch(snapshot.plan) is not None
+
+
+def _lacks_nothing(restic: Restic, snapshot: Snapshot) -> bool:
+    """Whether every file that the manifest in a snapshot names is there, with its size.
+
+    A ship that failed half-way forgets its snapshot; an append-only storage keeps it, and it looks like any other.
+    """
+    sizes = {entry.path: entry.size_bytes for entry in restic.ls(snapshot.id).entries if entry.kind != "dir"}
+    stored = archive_path(snapshot)
+    at = f"{stored}.json" if stored else f"{shard_folder(snapshot)}/{MANIFEST}"
+    if at not in sizes or not sizes.keys() >= set(snapshot.paths if stored else ()):
+        return False
+    with tempfile.TemporaryDirectory(prefix="daybreak-manifest-") as folder:
+        restic.dump(snapshot.id, at, Path(folder) / MANIFEST)
+        raw = (Path(folder) / MANIFEST).read_bytes()
+    if stored:
+        return sizes[stored] == parse_manifest(raw, at).size_bytes
+    sent = parse_shard_manifest(raw, at)
+    named = {name: file.size_bytes for name, file in sent.files.items()}
+    named |= {shard.path: shard.size_bytes for shard in sent.shards}
+    return all(sizes.get(f"{shard_folder(snapshot)}/{name}") == size for name, size in named.items())
 
 
 def _require_room(to: Path, needed: int) -> None:

@@ -129,7 +129,11 @@ class Restic:
         compression: str = "",
         on_progress: Callable[[Progress], None] = _silent,
     ) -> Summary:
-        """Store `paths`, seen from `folder`, as one snapshot. The end is not yet success: read it back."""
+        """Store `paths`, seen from `folder`, as one snapshot. The end is not yet success: read it back.
+
+        Raise OffsiteError, its reason `partial` where something could not be read; no snapshot of the rest stays then,
+        unless the storage deletes nothing.
+        """
         command = commands.backup(
             self._access(), paths, tags=tags, host=host, taken_at=taken_at, folder=folder, compression=compression
         )
@@ -144,7 +148,11 @@ class Restic:
 
         def attempt() -> None:
             ended.clear()
-            self._watched(command, on_line=hear)
+            try:
+                self._watched(command, on_line=hear)
+            except OffsiteError as fault:
+                self._take_back(ended, fault)
+                raise
 
         try:
             self._patiently(attempt)
@@ -160,6 +168,12 @@ class Restic:
         if folder is not None and has_snapshot(folder, ended[-1].snapshot):
             self._folder = folder
         return ended[-1]
+
+    def _take_back(self, made: Sequence[Summary], fault: OffsiteError) -> None:
+        """Where restic could not read everything, forget its snapshot of the rest: it bears our tags already."""
+        with contextlib.suppress(OffsiteError):  # `fault` is the one to tell
+            if made and fault.reason == "partial":
+                self.forget([made[-1].snapshot])
 
     def forget(self, ids: Sequence[str]) -> None:
         """Forget exactly these snapshots; their data stays until somebody prunes.
