@@ -1,4 +1,4 @@
-"""Decide which archives or snapshots stay. Pure: no clock, no disk, no log.
+"""Decide which archives or snapshots stay. Pure: the clock is the caller's, no disk, no log.
 
 Shapes  items: any order, any number, all of one plan. Result: one `Decision` per item, newest first;
         no reasons means "may be deleted".
@@ -8,12 +8,13 @@ Errors  `Refused` for a policy with every rule off: it would ask to delete every
         `ValueError` for a negative count or an instant without a zone (bugs of the caller).
 Source  the walk over the buckets is restic's (`forget --keep-*`): the newest of each bucket stays until
         the count is spent. Ours alone: only checked items use up a count, so bad nights never push out
-        a good one; and what no policy may delete is written down in `_protected`.
+        a good one; what is dated later than now stays apart, so that a clock that was ahead does not either;
+        and what no policy may delete is written down in `_protected`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Sequence
 from dataclasses import astuple, dataclass
 from datetime import datetime, timedelta, tzinfo
 from itertools import chain
@@ -25,6 +26,8 @@ from daybreak.model import Keep
 #: An item that is not checked (quarantined, incomplete) stays this long beside the newest checked one,
 #: so that a person has time to look at it and to accept it.
 UNCHECKED_GRACE: Final = timedelta(days=30)
+#: An item may be dated later than now by so much and count as any other: clocks are set.
+_CLOCKS_DIFFER: Final = timedelta(minutes=5)
 
 
 class Item(Protocol):
@@ -76,8 +79,13 @@ class _Rule:
     reason: str  # filled by strftime; %G-W%V is the ISO week
 
 
-def decide(items: Iterable[Kind], keep: Keep, zone: tzinfo) -> list[Decision[Kind]]:
-    """Apply `keep` to all items of one plan. Raise Refused where it has no rule."""
+def decide(
+    items: Iterable[Kind], keep: Keep, zone: tzinfo, at: datetime, *, sent: Collection[str] = ()
+) -> list[Decision[Kind]]:
+    """Apply `keep` to all items of one plan; `at` is now. Raise Refused where it has no rule.
+
+    `sent` are the ids of what was made just now: it stays, whatever is dated later.
+    """
     if min(astuple(keep)) < 0:
         raise ValueError(f"negative count in {keep}")
     if keep == Keep():
@@ -89,9 +97,20 @@ def decide(items: Iterable[Kind], keep: Keep, zone: tzinfo) -> list[Decision[Kin
     if any(item.taken_at.tzinfo is None for item in newest_first):
         raise ValueError("an instant without a zone")
     reasons: dict[str, list[str]] = {item.id: [] for item in newest_first}
-    for item, reason in chain(_protected(newest_first), _counted(newest_first, keep, zone)):
+    present = [item for item in newest_first if not is_ahead(item.taken_at, at)]
+    for item, reason in chain(_protected(present), _counted(present, keep, zone)):
         reasons[item.id].append(reason)
+    for item in newest_first:
+        if is_ahead(item.taken_at, at):
+            reasons[item.id].append("dated later than now: a clock was ahead")
+        if item.id in sent:
+            reasons[item.id].append("sent just now")
     return [Decision(item, tuple(reasons[item.id])) for item in newest_first]
+
+
+def is_ahead(taken_at: datetime, at: datetime) -> bool:
+    """Whether an instant is one that has not come at `at`, by more than clocks differ."""
+    return taken_at - at > _CLOCKS_DIFFER
 
 
 def _protected(newest_first: Sequence[Kind]) -> Iterator[tuple[Kind, str]]:

@@ -99,6 +99,36 @@ def test_every_fate_has_its_reason_and_a_look_changes_nothing(newer: Offsite, tm
     assert archives(newer, repository) == ["a000", "a002", "a003"]
 
 
+def test_a_clock_that_was_ahead_pushes_out_nothing(newer: Offsite, tmp_path: Path) -> None:
+    repository = newer.empty(keep=Keep(daily=3))
+    host = Host(folder=tmp_path, repositories=(repository,))
+    ahead = [3650, 3651]  # ten years
+    for night in ahead:
+        host.night(night)
+    for night in range(5):
+        host.night(night)
+
+    assert archives(newer, repository) == ["a002", "a003", "a004", *(f"a{night}" for night in ahead)]
+    [*_, newest] = look(host, repository).decisions[:3]
+    assert newest.item.snapshot.archive == "a004"
+    assert newest.reasons[0] == "the newest checked one"
+    [warning] = host.check().result["warnings"]
+    assert warning.startswith("a clock was ahead: 2 snapshots (")
+
+
+def test_a_run_does_not_forget_what_it_has_sent(newer: Offsite, tmp_path: Path) -> None:
+    repository = newer.empty(keep=Keep(last=1))
+    host = Host(folder=tmp_path, repositories=(repository,))
+    host.night(1)
+    host.prove(1)
+
+    host.night(0)  # the clock was a day ahead when the other one was taken
+
+    assert archives(newer, repository) == ["a000", "a001"]
+    host.night(2)
+    assert archives(newer, repository) == ["a001", "a002"]
+
+
 def test_nothing_is_forgotten_while_something_is_wrong(newer: Offsite, tmp_path: Path) -> None:
     repository = newer.empty(keep=Keep(last=1))
     host = Host(folder=tmp_path, repositories=(repository,))

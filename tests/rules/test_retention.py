@@ -17,6 +17,7 @@ from daybreak.retention import UNCHECKED_GRACE, Decision, decide
 
 CHICAGO = ZoneInfo("America/Chicago")
 START = datetime(2026, 1, 1, 8, 0, tzinfo=UTC)
+NOW = START + timedelta(days=1000)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +59,7 @@ counts = st.builds(
 
 
 def test_seven_days_four_weeks_twelve_months() -> None:
-    decisions = decide(nights(100), Keep(daily=7, weekly=4, monthly=12), CHICAGO)
+    decisions = decide(nights(100), Keep(daily=7, weekly=4, monthly=12), CHICAGO, NOW)
 
     # nights 0 to 99 are 1 January (a Thursday) to 10 April (a Friday), 02:00 or 03:00 in Chicago
     days = [f"n{day:03}" for day in range(99, 92, -1)]
@@ -76,36 +77,36 @@ def test_seven_days_four_weeks_twelve_months() -> None:
 def test_last_counts_items_even_of_one_instant() -> None:
     twins = [Night("a", START), Night("b", START), Night("c", START)]
 
-    assert kept(decide(twins, Keep(last=2), UTC)) == ["c", "b"]
+    assert kept(decide(twins, Keep(last=2), UTC, NOW)) == ["c", "b"]
 
 
 def test_a_day_is_a_day_of_the_zone() -> None:
     evening = Night("evening", datetime(2026, 7, 2, 4, 30, tzinfo=UTC))  # 23:30 on 1 July in Chicago
     morning = Night("morning", datetime(2026, 7, 2, 5, 30, tzinfo=UTC))  # 00:30 on 2 July in Chicago
 
-    assert kept(decide([evening, morning], Keep(daily=2), CHICAGO)) == ["morning", "evening"]
-    assert kept(decide([evening, morning], Keep(daily=2), UTC)) == ["morning"]
+    assert kept(decide([evening, morning], Keep(daily=2), CHICAGO, NOW)) == ["morning", "evening"]
+    assert kept(decide([evening, morning], Keep(daily=2), UTC, NOW)) == ["morning"]
 
 
 def test_the_two_one_o_clocks_of_an_autumn_night_are_one_day() -> None:
     first = Night("first", datetime(2026, 11, 1, 6, 30, tzinfo=UTC))  # 01:30 CDT
     second = Night("second", datetime(2026, 11, 1, 7, 30, tzinfo=UTC))  # 01:30 CST
 
-    assert kept(decide([first, second], Keep(daily=5), CHICAGO)) == ["second"]
+    assert kept(decide([first, second], Keep(daily=5), CHICAGO, NOW)) == ["second"]
 
 
 def test_weeks_are_iso_weeks_across_the_year() -> None:
     tuesday = Night("tuesday", datetime(2025, 12, 30, 12, tzinfo=UTC))  # 2026-W01
     friday = Night("friday", datetime(2026, 1, 2, 12, tzinfo=UTC))  # 2026-W01
 
-    assert kept(decide([tuesday, friday], Keep(weekly=4), UTC)) == ["friday"]
+    assert kept(decide([tuesday, friday], Keep(weekly=4), UTC, NOW)) == ["friday"]
 
 
 def test_an_unchecked_night_does_not_use_up_a_count_nor_keep_a_bucket() -> None:
     history = nights(60)
     bad = [replace(night, checked=False) if night.id in {"n057", "n058", "n010"} else night for night in history]
 
-    decisions = decide(bad, Keep(daily=3), UTC)
+    decisions = decide(bad, Keep(daily=3), UTC, NOW)
 
     assert kept(decisions) == ["n059", "n058", "n057", "n056", "n055"]
     assert decisions[1].reasons == ("not checked, kept 30 days for a person to look at",)
@@ -114,7 +115,7 @@ def test_an_unchecked_night_does_not_use_up_a_count_nor_keep_a_bucket() -> None:
 def test_everything_after_the_newest_checked_night_stays() -> None:
     history = [replace(night, checked=night.id < "n003") for night in nights(90)]
 
-    decisions = decide(history, Keep(last=1), UTC)
+    decisions = decide(history, Keep(last=1), UTC, NOW)
 
     assert kept(decisions) == [f"n{day:03}" for day in range(89, 1, -1)]
     assert decisions[0].reasons == ("nothing newer is checked",)
@@ -123,33 +124,54 @@ def test_everything_after_the_newest_checked_night_stays() -> None:
 def test_nothing_checked_means_nothing_is_deleted() -> None:
     history = [replace(night, checked=False) for night in nights(90)]
 
-    assert len(kept(decide(history, Keep(last=1), UTC))) == 90
+    assert len(kept(decide(history, Keep(last=1), UTC, NOW))) == 90
 
 
 def test_the_newest_proven_night_stays_however_old() -> None:
     history = [replace(night, proven=night.id in {"n001", "n004"}) for night in nights(300)]
 
-    decisions = decide(history, Keep(last=1), UTC)
+    decisions = decide(history, Keep(last=1), UTC, NOW)
 
     assert kept(decisions) == ["n299", "n004"]
     assert decisions[-5].reasons == ("the newest proven one",)
 
 
+def test_what_is_dated_later_than_now_stays_and_takes_no_place() -> None:
+    ahead = [Night(f"x{day}", START + timedelta(days=3650 + day), proven=True) for day in range(3)]
+    history = [replace(night, proven=night.id == "n001") for night in nights(10)]
+    at = START + timedelta(days=9)
+
+    decisions = decide([*ahead, *history], Keep(last=2, daily=3), UTC, at)
+
+    assert kept(decisions) == ["x2", "x1", "x0", "n009", "n008", "n007", "n001"]
+    assert decisions[0].reasons == ("dated later than now: a clock was ahead",)
+    assert decisions[3].reasons[0] == "the newest checked one"
+    assert kept(decide(history, Keep(last=1), UTC, at - timedelta(minutes=5))) == ["n009", "n001"]  # clocks differ
+    assert kept(decide(history, Keep(last=1), UTC, at - timedelta(minutes=6))) == ["n009", "n008", "n001"]
+
+
+def test_what_was_just_sent_stays_whatever_is_newer() -> None:
+    decisions = decide(nights(9), Keep(last=1), UTC, NOW, sent={"n003"})
+
+    assert kept(decisions) == ["n008", "n003"]
+    assert decisions[5].reasons == ("sent just now",)
+
+
 def test_an_empty_history_is_no_fault() -> None:
-    assert decide(list[Night](), Keep(daily=1), UTC) == []
+    assert decide(list[Night](), Keep(daily=1), UTC, NOW) == []
 
 
 def test_a_policy_without_a_rule_is_refused() -> None:
     with pytest.raises(Refused, match="delete everything") as refused:
-        decide(nights(3), Keep(), UTC)
+        decide(nights(3), Keep(), UTC, NOW)
     assert "keep = " in refused.value.hint
 
 
 def test_a_negative_count_and_a_naive_instant_are_bugs() -> None:
     with pytest.raises(ValueError, match="negative"):
-        decide(nights(3), Keep(last=-1), UTC)
+        decide(nights(3), Keep(last=-1), UTC, NOW)
     with pytest.raises(ValueError, match="zone"):
-        decide([Night("a", datetime(2026, 1, 1))], Keep(last=1), UTC)  # noqa: DTZ001 -- the fault under test
+        decide([Night("a", datetime(2026, 1, 1))], Keep(last=1), UTC, NOW)  # noqa: DTZ001 -- the fault under test
 
 
 @settings(max_examples=300)
@@ -157,13 +179,13 @@ def test_a_negative_count_and_a_naive_instant_are_bugs() -> None:
 def test_raising_a_count_never_deletes_more(history: list[Night], keep: Keep, rule: str, more: int) -> None:
     raised = replace(keep, **{rule: getattr(keep, rule) + more})
 
-    assert set(kept(decide(history, keep, CHICAGO))) <= set(kept(decide(history, raised, CHICAGO)))
+    assert set(kept(decide(history, keep, CHICAGO, NOW))) <= set(kept(decide(history, raised, CHICAGO, NOW)))
 
 
 @settings(max_examples=300)
 @given(random_nights(), counts)
 def test_what_no_policy_may_delete_always_stays(history: list[Night], keep: Keep) -> None:
-    stays = set(kept(decide(history, keep, CHICAGO)))
+    stays = set(kept(decide(history, keep, CHICAGO, NOW)))
     newest_first = sorted(history, key=lambda night: (night.taken_at, night.id), reverse=True)
     newest_checked = next((night for night in newest_first if night.checked), None)
     newest_proven = next((night for night in newest_first if night.proven), None)
@@ -185,17 +207,27 @@ def test_what_no_policy_may_delete_always_stays(history: list[Night], keep: Keep
 
 
 @settings(max_examples=200)
+@given(random_nights(), random_nights(), counts)
+def test_a_clock_that_was_ahead_deletes_nothing(history: list[Night], ahead: list[Night], keep: Keep) -> None:
+    later = [replace(night, id=f"x{night.id}", taken_at=night.taken_at + timedelta(days=1001)) for night in ahead]
+
+    stays = kept(decide([*history, *later], keep, CHICAGO, NOW))
+
+    assert set(stays) == {*kept(decide(history, keep, CHICAGO, NOW)), *(night.id for night in later)}
+
+
+@settings(max_examples=200)
 @given(random_nights(), counts, st.integers())
 def test_the_order_of_the_list_does_not_matter(history: list[Night], keep: Keep, seed: int) -> None:
     shuffled = list(history)
     random.Random(seed).shuffle(shuffled)  # noqa: S311 -- an order, not a key
 
-    assert decide(history, keep, CHICAGO) == decide(shuffled, keep, CHICAGO)
+    assert decide(history, keep, CHICAGO, NOW) == decide(shuffled, keep, CHICAGO, NOW)
 
 
 @settings(max_examples=200)
 @given(random_nights(), counts)
 def test_deciding_again_over_what_was_kept_deletes_nothing(history: list[Night], keep: Keep) -> None:
-    stays = [decision.item for decision in decide(history, keep, CHICAGO) if decision.keep]
+    stays = [decision.item for decision in decide(history, keep, CHICAGO, NOW) if decision.keep]
 
-    assert len(kept(decide(stays, keep, CHICAGO))) == len(stays)
+    assert len(kept(decide(stays, keep, CHICAGO, NOW))) == len(stays)

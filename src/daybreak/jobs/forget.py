@@ -24,7 +24,7 @@ from daybreak.jobs.status import waiting_archive
 from daybreak.jobs.upkeep import Connect, last_damage, lock_path, require_deleting
 from daybreak.model import BackupPlan, Repository, Snapshot
 from daybreak.restic import Restic
-from daybreak.retention import Decision, decide
+from daybreak.retention import Decision, decide, is_ahead
 from daybreak.units import rfc3339
 
 
@@ -87,7 +87,7 @@ def look(catalog: Catalog, plan: BackupPlan, restic: Restic, *, host: str, only_
 
     `only_look`: a storage from which nothing is deleted is no reason not to know.
     """
-    damage = last_damage(catalog, restic.name)
+    at, damage = now(), last_damage(catalog, restic.name)
     proven = {record.archive.id for record in catalog.archives.list(plan.name, proven=True)}
     found = restic.snapshots(tags=(OURS, f"plan={plan.name}"), host=host)
     candidates = [
@@ -99,8 +99,11 @@ def look(catalog: Catalog, plan: BackupPlan, restic: Restic, *, host: str, only_
         for one in found
     ]
     keep = restic.repository.keep
-    decided = decide(candidates, keep, _zone(plan)) if keep else [Decision(one, ("no rules",)) for one in candidates]
-    said = pauses(catalog, plan, restic.repository, candidates, damaged=damage.words)
+    decided = [Decision(one, ("no rules",)) for one in candidates]
+    if keep:
+        decided = decide(candidates, keep, _zone(plan), at, sent=_just_sent(catalog, plan, restic))
+    present = [one for one in candidates if not is_ahead(one.taken_at, at)]
+    said = pauses(catalog, plan, restic.repository, present, damaged=damage.words)
     if restic.repository.append_only and not only_look:
         said = ['nothing is deleted from here (prune = "never")', *said]
     return Outlook(repository=restic.name, plan=plan.name, host=host, decisions=tuple(decided), pauses=tuple(said))
@@ -109,7 +112,7 @@ def look(catalog: Catalog, plan: BackupPlan, restic: Restic, *, host: str, only_
 def pauses(
     catalog: Catalog, plan: BackupPlan, repository: Repository, found: Collection[Candidate], *, damaged: str
 ) -> list[str]:
-    """Why nothing may be forgotten now."""
+    """Why nothing may be forgotten now; `found` without what is dated later than now."""
     said: list[str] = []
     waiting = waiting_archive(catalog, plan)
     if waiting is not None:
@@ -165,6 +168,13 @@ def forget_all(
                     raise Skip(fault.message) from fault
     if paused:
         raise Refused(f"nothing is forgotten in {repository.name}: {'; '.join(paused)}", hint="daybreak status")
+
+
+def _just_sent(catalog: Catalog, plan: BackupPlan, restic: Restic) -> frozenset[str]:
+    """What runs that go on have sent: they must not forget it at once, whatever the times of others say."""
+    going = {run.id for run in catalog.runs.open_runs()}
+    sent = catalog.snapshots.list(repository=restic.name, plan=plan.name)
+    return frozenset(one.id for one in sent if one.run in going)
 
 
 def _zone(plan: BackupPlan) -> ZoneInfo:

@@ -32,7 +32,7 @@ from daybreak.jobs.run import RunContext, Skip, now
 from daybreak.model import Repository, Snapshot
 from daybreak.process import Runner
 from daybreak.restic import Findings, Restic, damaged
-from daybreak.retention import decide
+from daybreak.retention import decide, is_ahead
 from daybreak.rotation import Part, Reading, next_parts, parts_within
 from daybreak.upkeep import RepositoryPlan, Upkeep
 
@@ -102,6 +102,11 @@ def check_repository(
         )
         # Before the lock goes: a prune or a night that waits for it asks at once what was found.
         run.best_effort(lambda: run.catalog.runs.set_result(run.id, run.result))
+        if ahead := [one for one in snapshots if OURS in one.tags and is_ahead(one.taken_at, now())]:
+            run.warn(
+                f"a clock was ahead: {_count([one.id for one in ahead], 'snapshot')} dated later than now;"
+                " no rule counts them, and nothing here forgets them"
+            )
         if damage.gone:
             # Told once, and then no longer believed to be there.
             run.best_effort(lambda: run.catalog.snapshots.forget(restic.name, damage.gone, at=now()))
@@ -277,7 +282,7 @@ def _gone(run: RunContext, restic: Restic, snapshots: Collection[Snapshot]) -> l
         proven = {record.archive.id for record in run.catalog.archives.list(plan, proven=True)}
         ours = [_Known(shipment=one, proven=one.archive in proven) for one in shipments]
         kept = (
-            {one.item.id for one in decide(ours, keep, ZoneInfo("UTC")) if one.keep}
+            {one.item.id for one in decide(ours, keep, ZoneInfo("UTC"), now()) if one.keep}
             if keep
             else {one.id for one in ours}
         )

@@ -64,7 +64,7 @@ def reasons_for(look: Look, plan: str, repository: str, ids: Collection[str]) ->
     every = look.catalog.history.stored(plan=plan, repository=repository)  # a rule looks at all of them
     proven, damaged = look.catalog.history.proven(plan), last_damage(look.catalog, repository).snapshots
     items = [_Item(one=one, checked=one.id not in damaged, proven=one.archive in proven) for one in every]
-    reasons = {one.item.id: one.reasons for one in decide(items, known.keep, _zone(look, plan))}
+    reasons = {one.item.id: one.reasons for one in decide(items, known.keep, _zone(look, plan), look.at)}
     return {one: reasons[one] for one in ids}
 
 
