@@ -8,8 +8,9 @@ Errors  `Refused` for a policy with every rule off: it would ask to delete every
         `ValueError` for a negative count or an instant without a zone (bugs of the caller).
 Source  the walk over the buckets is restic's (`forget --keep-*`): the newest of each bucket stays until
         the count is spent. Ours alone: only checked items use up a count, so bad nights never push out
-        a good one; what is dated later than now stays apart, so that a clock that was ahead does not either;
-        and what no policy may delete is written down in `_protected`.
+        a good one; those that were read back are counted once more by themselves, so that one of which nobody
+        knows whether it is good stands beside a good one and not in its place; what is dated later than now stays
+        apart, so that a clock that was ahead pushes nothing out; what no policy may delete is in `_protected`.
 """
 
 from __future__ import annotations
@@ -46,6 +47,11 @@ class Item(Protocol):
     @property
     def checked(self) -> bool:
         """Complete and not quarantined."""
+        ...
+
+    @property
+    def read_back(self) -> bool:
+        """Known to hold what it should, because it was read; of another one nobody here knows whether it does."""
         ...
 
     @property
@@ -98,8 +104,10 @@ def decide(
         raise ValueError("an instant without a zone")
     reasons: dict[str, list[str]] = {item.id: [] for item in newest_first}
     present = [item for item in newest_first if not is_ahead(item.taken_at, at)]
-    for item, reason in chain(_protected(present), _counted(present, keep, zone)):
-        reasons[item.id].append(reason)
+    for known in (present, [item for item in present if item.read_back]):
+        for item, reason in chain(_protected(known), _counted(known, keep, zone)):
+            if reason not in reasons[item.id]:
+                reasons[item.id].append(reason)
     for item in newest_first:
         if is_ahead(item.taken_at, at):
             reasons[item.id].append("dated later than now: a clock was ahead")

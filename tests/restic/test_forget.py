@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +98,36 @@ def test_every_fate_has_its_reason_and_a_look_changes_nothing(newer: Offsite, tm
     with pytest.raises(Refused, match="keeps nothing"):
         forget_now(host, replace(repository, keep=Keep()))
     assert archives(newer, repository) == ["a000", "a002", "a003"]
+
+
+def test_a_snapshot_that_nobody_read_back_holds_no_good_ones_place(newer: Offsite, tmp_path: Path) -> None:
+    repository = newer.empty(keep=Keep(daily=2))
+    host = Host(folder=tmp_path, repositories=(repository,))
+    host.night(0)
+    file = tmp_path / "half"
+    (tmp_path / "half.json").write_text("{}")
+    file.write_text("what a run that was killed left, an hour after the good one")
+    tags = ["daybreak", "plan=nightly", "archive=half"]
+    restic = newer.restic(repository)
+    restic.backup([file, tmp_path / "half.json"], tags=tags, host=HOST, taken_at=FIRST_NIGHT + timedelta(hours=1))
+
+    host.night(1)
+
+    assert archives(newer, repository) == ["a000", "half", "a001"]
+    host.night(2)
+    assert archives(newer, repository) == ["a001", "a002"]
+
+
+def test_a_lost_catalog_lets_nothing_go_that_the_rules_keep(newer: Offsite, tmp_path: Path) -> None:
+    repository = newer.empty(keep=Keep(daily=4))
+    host = Host(folder=tmp_path / "before", repositories=(repository,))
+    for night in range(4):
+        host.night(night)
+    anew = Host(folder=tmp_path / "anew", repositories=(repository,))
+
+    anew.night(4)
+
+    assert archives(newer, repository) == ["a001", "a002", "a003", "a004"]
 
 
 def test_a_clock_that_was_ahead_pushes_out_nothing(newer: Offsite, tmp_path: Path) -> None:

@@ -28,6 +28,7 @@ class Night:
     taken_at: datetime
     checked: bool = True
     proven: bool = False
+    read_back: bool = True
 
 
 def nights(count: int) -> list[Night]:
@@ -150,6 +151,25 @@ def test_what_is_dated_later_than_now_stays_and_takes_no_place() -> None:
     assert kept(decide(history, Keep(last=1), UTC, at - timedelta(minutes=6))) == ["n009", "n008", "n001"]
 
 
+def test_one_that_was_never_read_back_stands_beside_a_good_one_not_in_its_place() -> None:
+    history = nights(9)
+    history[7] = replace(history[7], taken_at=history[6].taken_at + timedelta(hours=1), read_back=False)
+
+    decisions = decide(history, Keep(daily=3), UTC, NOW)
+
+    assert kept(decisions) == ["n008", "n007", "n006", "n005"]
+    twin = replace(history[2], id="x002", proven=True, read_back=False)
+    history[2] = replace(history[2], proven=True)
+    assert kept(decide([*history, twin], Keep(last=1), UTC, NOW)) == ["n008", "x002", "n002"]
+    assert decisions[1].reasons == decisions[2].reasons == ("the newest of the day 2026-01-07",)
+
+
+def test_where_nothing_is_known_of_what_is_there_the_rules_hold_as_ever() -> None:
+    history = [replace(night, read_back=night.id > "n058") for night in nights(60)]  # the catalog was lost then
+
+    assert kept(decide(history, Keep(daily=3), UTC, NOW)) == ["n059", "n058", "n057"]
+
+
 def test_what_was_just_sent_stays_whatever_is_newer() -> None:
     decisions = decide(nights(9), Keep(last=1), UTC, NOW, sent={"n003"})
 
@@ -214,6 +234,18 @@ def test_a_clock_that_was_ahead_deletes_nothing(history: list[Night], ahead: lis
     stays = kept(decide([*history, *later], keep, CHICAGO, NOW))
 
     assert set(stays) == {*kept(decide(history, keep, CHICAGO, NOW)), *(night.id for night in later)}
+
+
+@settings(max_examples=200)
+@given(random_nights(), counts, st.sets(st.integers(0, 40)))
+def test_whatever_is_not_known_of_some_never_deletes_more(history: list[Night], keep: Keep, unknown: set[int]) -> None:
+    known = [replace(night, read_back=number not in unknown) for number, night in enumerate(history)]
+    good = [night for night in known if night.read_back]
+
+    stays = set(kept(decide(known, keep, CHICAGO, NOW)))
+
+    assert stays >= set(kept(decide(history, keep, CHICAGO, NOW)))
+    assert stays >= set(kept(decide(good, keep, CHICAGO, NOW)))
 
 
 @settings(max_examples=200)

@@ -15,6 +15,7 @@ from zoneinfo import ZoneInfo
 
 from daybreak import files
 from daybreak.catalog import Catalog
+from daybreak.catalog.records import Shipment
 from daybreak.errors import OffsiteError, Refused
 from daybreak.jobs.parcel import OURS, QUARANTINED, is_whole
 from daybreak.jobs.proven import doubted
@@ -35,6 +36,7 @@ class Candidate:
     snapshot: Snapshot
     checked: bool
     proven: bool
+    read_back: bool  # by this host, as far as its catalog goes back
 
     @property
     def id(self) -> str:
@@ -89,19 +91,22 @@ def look(catalog: Catalog, plan: BackupPlan, restic: Restic, *, host: str, only_
     """
     at, damage = now(), last_damage(catalog, restic.name)
     proven = {record.archive.id for record in catalog.archives.list(plan.name, proven=True)}
+    shipped = catalog.snapshots.list(repository=restic.name, plan=plan.name)
+    read_back = {one.id for one in shipped}
     found = restic.snapshots(tags=(OURS, f"plan={plan.name}"), host=host)
     candidates = [
         Candidate(
             snapshot=one,
             checked=QUARANTINED not in one.tags and is_whole(one) and one.id not in damage.snapshots,
             proven=one.archive in proven,
+            read_back=one.id in read_back,
         )
         for one in found
     ]
     keep = restic.repository.keep
     decided = [Decision(one, ("no rules",)) for one in candidates]
     if keep:
-        decided = decide(candidates, keep, _zone(plan), at, sent=_just_sent(catalog, plan, restic))
+        decided = decide(candidates, keep, _zone(plan), at, sent=_just_sent(catalog, shipped))
     present = [one for one in candidates if not is_ahead(one.taken_at, at)]
     said = pauses(catalog, plan, restic.repository, present, damaged=damage.words)
     if restic.repository.append_only and not only_look:
@@ -170,11 +175,10 @@ def forget_all(
         raise Refused(f"nothing is forgotten in {repository.name}: {'; '.join(paused)}", hint="daybreak status")
 
 
-def _just_sent(catalog: Catalog, plan: BackupPlan, restic: Restic) -> frozenset[str]:
+def _just_sent(catalog: Catalog, shipped: Collection[Shipment]) -> frozenset[str]:
     """What runs that go on have sent: they must not forget it at once, whatever the times of others say."""
     going = {run.id for run in catalog.runs.open_runs()}
-    sent = catalog.snapshots.list(repository=restic.name, plan=plan.name)
-    return frozenset(one.id for one in sent if one.run in going)
+    return frozenset(one.id for one in shipped if one.run in going)
 
 
 def _zone(plan: BackupPlan) -> ZoneInfo:

@@ -262,6 +262,7 @@ class _Known:
     shipment: Shipment
     proven: bool
     checked: bool = True
+    read_back: bool = True
 
     @property
     def id(self) -> str:

@@ -31,6 +31,7 @@ class _Item:
     one: Stored
     checked: bool
     proven: bool
+    read_back: bool = True  # else the catalog would not have it
 
     @property
     def id(self) -> str:
