@@ -192,6 +192,12 @@ class Couple(Installation):
         (fake / tool).chmod(0o755)
         self.retarget({"bin": str(fake)})
 
+    def by_role(self, name: str, options: str = "LOGIN CREATEDB") -> None:
+        """Refresh by a role that is no superuser: member of pg_signal_backend, and of the target's owner."""
+        self.dev.create_role(name, options=options)
+        self.dev.psql(f"ALTER ROLE {named(name)} {options}; GRANT pg_signal_backend, {named(OWNER)} TO {named(name)}")
+        self.retarget({"url": self.dev.url(self.dev_db, user=name)})
+
     def real_tools(self) -> None:
         """Take the real tools again."""
         self.retarget({"bin": str(self.dev.bin)})

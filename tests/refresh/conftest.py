@@ -74,11 +74,7 @@ def refreshed(site: Couple) -> Couple:
 def modest(small: str, couple: Coupling) -> Iterator[Couple]:
     """A target that is refreshed by a role that is no superuser: CREATEDB, pg_signal_backend, member of the owner."""
     site = couple(small)
-    site.dev.psql(
-        f"DO $$BEGIN CREATE ROLE modest LOGIN CREATEDB; EXCEPTION WHEN duplicate_object THEN NULL; END$$;"
-        f'GRANT pg_signal_backend, "{OWNER}" TO modest'
-    )
-    site.retarget({"url": site.dev.url(site.dev_db, user="modest")})
+    site.by_role("modest")
     yield site
     site.dev.psql(f'REVOKE "{OWNER}" FROM modest')
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from couples import OWNER, Couple, properties
+from couples import OWNER, Couple, not_owned_by, properties
 
 if TYPE_CHECKING:
     from conftest import Servers
@@ -110,3 +110,22 @@ def test_an_owner_that_migrates(couple: Coupling, small: str) -> None:
     owners = "SELECT DISTINCT tableowner FROM pg_tables WHERE schemaname = 'public'"
     assert site.dev.psql(owners, site.dev_db) == "app role"
     site.drop()
+
+
+@pytest.mark.parametrize("major", [15, 18])
+def test_schemas_are_handed_over_before_what_is_in_them(couple: Coupling, servers: Servers, major: int) -> None:
+    """A role that is no superuser may only give to an owner what is in a schema where that one may create."""
+    prod = servers[major]
+    name = prod.fresh()
+    prod.psql(
+        "CREATE SCHEMA app; CREATE TABLE app.t (n int); CREATE VIEW app.v AS SELECT * FROM app.t;"
+        "CREATE MATERIALIZED VIEW app.mv AS SELECT * FROM app.t; SELECT lo_from_bytea(4711, 'x');"
+        "CREATE FUNCTION app.f(int) RETURNS int LANGUAGE sql AS 'SELECT $1'; CREATE TYPE app.mood AS ENUM ('ok')",
+        name,
+    )
+    site = couple(name, majors=(major, major))
+    site.by_role("modest")
+    site.refresh()
+    assert not_owned_by(OWNER, site.dev, site.dev_db) == []
+    site.drop()
+    prod.drop_database(name)

@@ -78,8 +78,9 @@ BEGIN
                   AND (d.deptype IN ('e', 'i') OR (d.deptype = 'a' AND owned.kind = 'SEQUENCE')))
            AND (home = '' OR home IS NULL OR (schema <> home AND kind NOT IN (
                'SCHEMA', 'TABLE', 'VIEW', 'MATERIALIZED VIEW', 'FOREIGN TABLE', 'LARGE OBJECT')))
+         -- An heir may only own what is in a schema where it may create: schemas go first, and are its own then.
          -- A routine's name holds its types: they move last.
-         ORDER BY kind IN ('TYPE', 'DOMAIN')
+         ORDER BY kind <> 'SCHEMA', kind IN ('TYPE', 'DOMAIN'), kind, name
     LOOP
         EXECUTE format('ALTER %s %s %s', item.kind, item.name, act);
         done := done + 1;
