@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from couples import OWNER, Couple, not_owned_by, properties
+from daybreak.postgres import grants
 
 if TYPE_CHECKING:
     from conftest import Servers
@@ -129,3 +130,37 @@ def test_schemas_are_handed_over_before_what_is_in_them(couple: Coupling, server
     assert not_owned_by(OWNER, site.dev, site.dev_db) == []
     site.drop()
     prod.drop_database(name)
+
+
+LARGE = """
+SELECT oid, coalesce(nullif(a.grantee, 0)::regrole::text, 'PUBLIC'), a.privilege_type
+  FROM pg_largeobject_metadata, aclexplode(lomacl) a WHERE a.grantee <> lomowner ORDER BY 1, 2, 3"""
+
+
+@pytest.mark.usefixtures("roles")
+def test_large_objects_keep_their_rights_and_new_ones_get_the_default(
+    couple: Coupling, servers: Servers, small: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    servers[18].psql("SELECT lo_from_bytea(n, 'x') FROM generate_series(4711, 4713) n", small)
+    site = couple(small)
+    dev = site.dev
+    site.refresh()
+    dev.psql(
+        "GRANT SELECT, UPDATE ON LARGE OBJECT 4711 TO reader; GRANT SELECT ON LARGE OBJECT 4712 TO PUBLIC", site.dev_db
+    )
+    had = "4711|reader|SELECT\n4711|reader|UPDATE\n4712|PUBLIC|SELECT"
+    site.refresh()
+    assert dev.psql(LARGE, site.dev_db) == had
+    dev.psql(f'ALTER DEFAULT PRIVILEGES FOR ROLE "{OWNER}" GRANT SELECT ON LARGE OBJECTS TO reader', site.dev_db)
+    before = dev.psql(RIGHTS, site.dev_db)
+    assert f'default "{OWNER}"L' in before
+    servers[18].psql("SELECT lo_from_bytea(4714, 'y')", small)
+    site.refresh("--fresh")
+    assert dev.psql(LARGE, site.dev_db) == f"{had}\n4714|reader|SELECT"
+    assert dev.psql(RIGHTS, site.dev_db) == before
+    # A kind that only a newer PostgreSQL knows ends no refresh.
+    monkeypatch.delitem(grants._KINDS, "L")
+    monkeypatch.delitem(grants._COUNTS_FOR, "L")
+    site.refresh()
+    assert dev.psql(LARGE, site.dev_db) == f"{had}\n4714|reader|SELECT"
+    site.drop()

@@ -26,8 +26,24 @@ SELECT pg_get_userbyid(d.defaclrole) AS role, n.nspname AS schema, d.defaclobjty
           FROM aclexplode(d.defaclacl) a WHERE a.grantee <> d.defaclrole) AS acl
   FROM pg_default_acl d LEFT JOIN pg_namespace n ON n.oid = d.defaclnamespace"""
 #: The letter of pg_default_acl -> what it is called, and the kinds of objects that it counts for.
-_KINDS: Final = {"r": "TABLES", "S": "SEQUENCES", "f": "ROUTINES", "T": "TYPES", "n": "SCHEMAS"}
-_COUNTS_FOR: Final = {"r": "TABLE", "S": "SEQUENCE", "f": "ROUTINE", "T": "TYPE", "n": "SCHEMA"}
+_KINDS: Final = {
+    "r": "TABLES",
+    "S": "SEQUENCES",
+    "f": "ROUTINES",
+    "T": "TYPES",
+    "n": "SCHEMAS",
+    "L": "LARGE OBJECTS",
+}
+_COUNTS_FOR: Final = {
+    "r": "TABLE",
+    "S": "SEQUENCE",
+    "f": "ROUTINE",
+    "T": "TYPE",
+    "n": "SCHEMA",
+    "L": "LARGE OBJECT",
+}
+#: Kinds of which there may be many, and few with rights of their own.
+_MANY: Final = {"COLUMN", "LARGE OBJECT"}
 _AT_ONCE: Final = 100
 
 
@@ -50,8 +66,8 @@ class Grant:
 class Item:
     """An object, or a column of one, with its rights."""
 
-    kind: str  # SCHEMA, TABLE, SEQUENCE, COLUMN, ROUTINE, TYPE
-    schema: str
+    kind: str  # SCHEMA, TABLE, SEQUENCE, COLUMN, ROUTINE, TYPE, LARGE OBJECT
+    schema: str  # of a large object: empty
     identity: str  # qualified and quoted
     part: str | None  # the column
     owner: str
@@ -81,10 +97,13 @@ class Rights:
     defaults: tuple[Default, ...]
 
 
-def rights_of(server: Postgres, dbname: str, *, columns: bool = False) -> Rights:
-    """Read them; `columns` lists every column, also those without rights of their own."""
+def rights_of(server: Postgres, dbname: str, *, everything: bool = False) -> Rights:
+    """Read them; `everything` lists every column and large object, also those without rights of their own.
+
+    Default privileges for a kind that a newer PostgreSQL knows and we do not are left out: nobody can say them here.
+    """
     sql = files("daybreak.postgres").joinpath("grants.sql").read_text("utf-8")
-    rows = server.query(sql.replace("{columns}", "true" if columns else "false"), dbname=dbname)
+    rows = server.query(sql.replace("{everything}", "true" if everything else "false"), dbname=dbname)
     return Rights(
         items=tuple(
             Item(
@@ -100,6 +119,7 @@ def rights_of(server: Postgres, dbname: str, *, columns: bool = False) -> Rights
         defaults=tuple(
             Default(role=row["role"], schema=row["schema"], kind=row["kind"], grants=_grants(row["acl"]))
             for row in server.query(_DEFAULTS, dbname=dbname)
+            if row["kind"] in _KINDS
         ),
     )
 
@@ -161,7 +181,8 @@ def carry_over(server: Postgres, *, old: str, new: str) -> int:
     had = rights_of(server, old)
     if not had.defaults and all(item.grants is None for item in had.items):
         return 0
-    has = rights_of(server, new, columns=any(item.kind == "COLUMN" for item in had.items))
+    many = any(item.kind in _MANY for item in had.items) or any(_COUNTS_FOR[one.kind] in _MANY for one in had.defaults)
+    has = rights_of(server, new, everything=many)
     schemas = [item.schema for item in has.items if item.kind == "SCHEMA"]
     wanted = [*statements(had, has.items), *default_statements(had, schemas)]
     for at in range(0, len(wanted), _AT_ONCE):

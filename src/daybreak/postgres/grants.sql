@@ -19,6 +19,10 @@ WITH object (kind, schema, identity, part, owner, acl, class, oid) AS (
       FROM pg_type t JOIN pg_namespace n ON n.oid = typnamespace
      WHERE typtype IN ('b', 'c', 'd', 'e', 'r') AND typcategory <> 'A'
        AND (typrelid = 0 OR EXISTS (SELECT FROM pg_class c WHERE c.oid = typrelid AND relkind = 'c'))
+    UNION ALL
+    SELECT 'LARGE OBJECT', '', oid::text, NULL, lomowner, lomacl, NULL, oid
+      FROM pg_largeobject_metadata
+     WHERE lomacl IS NOT NULL OR {everything} OR EXISTS (SELECT FROM pg_default_acl WHERE defaclobjtype = 'L')
 )
 SELECT kind, schema, identity, part, pg_get_userbyid(owner) AS owner,
        CASE WHEN acl IS DISTINCT FROM (SELECT initprivs FROM pg_init_privs i
@@ -28,4 +32,4 @@ SELECT kind, schema, identity, part, pg_get_userbyid(owner) AS owner,
                              'privilege', a.privilege_type, 'grantable', a.is_grantable)), '[]')
                     FROM aclexplode(acl) a WHERE a.grantee <> owner) END AS acl
   FROM object
- WHERE schema !~ '^pg_' AND schema <> 'information_schema' AND (part IS NULL OR acl IS NOT NULL OR {columns})
+ WHERE schema !~ '^pg_' AND schema <> 'information_schema' AND (part IS NULL OR acl IS NOT NULL OR {everything})
