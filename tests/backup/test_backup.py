@@ -8,6 +8,7 @@ import hashlib
 import os
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -282,3 +283,20 @@ def test_d19_a_table_that_is_dropped_during_the_dump_is_in_it_or_the_dump_fails(
         rows = {table.label: table.digest.rows for table in read_manifest(Path(f"{slow.archive}.json")).tables}
         assert rows.pop("public.fleeting", 10) == 10
         assert rows == {"public.first": 100, "public.heavy": 200000}
+
+
+@pytest.mark.parametrize("major", [15, 18])
+def test_a_hot_standby_is_backed_up(major: int, own_server: Callable[..., Server], tmp_path: Path) -> None:
+    """It refuses no setting of our sessions, and stays read only."""
+    server = own_server(major)
+    server.psql("CREATE TABLE t AS SELECT 1 AS n")
+    server.cluster.stop()
+    signal = server.cluster.data / "standby.signal"
+    signal.touch()
+    owner = server.cluster.data.stat()
+    os.chown(signal, owner.st_uid, owner.st_gid)
+    server.cluster.start()
+    assert server.psql("SELECT pg_is_in_recovery()") == "t"
+    site = Installation(folder=tmp_path, url=server.url("postgres"), bin=server.bin)
+    site.backup()
+    assert [table.digest.rows for table in site.manifest().tables] == [1]

@@ -61,6 +61,16 @@ def test_the_address_cannot_change_what_sessions_of_ours_are(server: Server):
     assert row == {"zone": "UTC", "work_mem": "9MB", "name": "daybreak:test", "encoding": "UTF8"}
 
 
+def test_a_role_that_is_set_for_the_database_counts_unless_the_address_says_another(server: Server):
+    """It may be what gives our role its rights, so it is not pinned."""
+    name = server.fresh()
+    server.psql(f'ALTER DATABASE "{name}" SET role = pg_monitor')
+    ask = "SELECT current_user::text AS name"
+    assert client(server, name).query(ask) == [{"name": "pg_monitor"}]
+    assert client(server, name, options="-c role=none").query(ask) == [{"name": server.user}]
+    server.drop_database(name)
+
+
 def test_the_maintenance_database_is_never_the_target(server: Server):
     assert client(server, "postgres").maintenance_db == "template1"
     assert client(server, "anything").maintenance_db == "postgres"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from couples import Couple, contents
+from couples import Couple, contents, named
 from daybreak.errors import RefreshError
 from daybreak.postgres.kept import Carried, Table, in_order
 from daybreak.replacement import KeptRows
@@ -116,6 +116,25 @@ def test_rows_of_dev_go_on(site: Couple) -> None:
     steps = {one["name"]: one["facts"] for one in site.json("run", "show", done["run"])["steps"]}
     assert steps["keep"]["app.team"] == "4 rows, 2 of them in production too: dev wins"
     assert steps["keep"]["Odd one.T a"] == "4 rows, 2 of them in production too: production wins"
+    assert site.clean() == []
+
+
+@pytest.mark.parametrize("site", [15, 18], indirect=True)
+def test_a_database_and_a_role_that_only_read_are_refreshed(site: Couple) -> None:
+    dev, name = site.dev, site.dev_db
+    dev.psql("DELETE FROM app.loose; INSERT INTO app.loose VALUES ('dev'); GRANT SELECT ON app.loose TO PUBLIC", name)
+    dev.psql(f"ALTER DATABASE {named(name)} SET default_transaction_read_only = on")
+    site.by_role("careful reader")
+    dev.psql('ALTER ROLE "careful reader" SET default_transaction_read_only = on')
+    keep(site, {"table": "app.loose"})
+    # A check only reads, whatever else is pinned.
+    check = """{ name = "reads", sql = "SELECT current_setting('transaction_read_only') = 'on'" }"""
+    site.more += f"checks = [{check}]\n"
+    site.configure()
+    site.refresh()
+    assert dev.psql("SELECT note FROM app.loose", name) == "dev"
+    assert dev.psql("SHOW default_transaction_read_only", name) == "on"
+    site.json("undo")
     assert site.clean() == []
 
 

@@ -320,6 +320,12 @@ def test_a_role_that_is_no_superuser(site: Couple) -> None:
     assert inside(site.dev, site.dev_db, "help") == [f"relation|account|{PLAIN}"]
 
 
+def test_a_database_that_is_set_to_read_only(site: Couple) -> None:
+    site.dev.psql(f"ALTER DATABASE {named(site.dev_db)} SET default_transaction_read_only = on")
+    rescue(site, "public.account", schema="help")
+    assert inside(site.dev, site.dev_db, "help") == [f"relation|account|{OWNER}"]
+
+
 def test_what_it_says_to_a_person(site: Couple) -> None:
     said = site.call("restore", "latest", "--to", "dev", "--table", "public.account", "--as-schema", "help")
     assert said.code == 0, said.err

@@ -16,7 +16,9 @@ from daybreak.command import Command
 from daybreak.hosts import HERE, Host
 from daybreak.secret import Secret
 
-#: What changes the text of a value, ends a statement early or lets a commit be lost, pinned for every session of ours.
+#: What changes the text of a value, ends a statement early, refuses it or lets a commit be lost, pinned for every
+#: session of ours. Not `role`: one that is set for a role or a database may be what gives us our rights; `options` in
+#: the address outranks it.
 PINNED: Final[Mapping[str, str]] = {
     "TimeZone": "UTC",
     "bytea_output": "hex",
@@ -29,6 +31,8 @@ PINNED: Final[Mapping[str, str]] = {
     "lock_timeout": "0",
     "idle_in_transaction_session_timeout": "0",
     "search_path": "pg_catalog",
+    # A database or a role may be set to read only, which is dev's own and carried over. A standby stays read only.
+    "default_transaction_read_only": "off",
     # What we name, mark and rename stays so when the server crashes, also where commits may be lost; a standby that
     # is away is not waited for.
     "synchronous_commit": "local",
