@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from couples import Couple, contents, databases
+from couples import OWNER, Couple, contents, databases
 from daybreak.archive import parse_policy_roles, parse_settings
 from daybreak.jobs.obstacles import obstacles
 from daybreak.jobs.rehearsal import rehearse
@@ -25,6 +25,7 @@ from daybreak.replacement import Replacement
 if TYPE_CHECKING:
     from conftest import Server, Servers
 
+ICU_HERE = "SELECT collname FROM pg_collation WHERE collprovider = 'i' LIMIT 1"
 Own = Callable[..., "Server"]
 Coupling = Callable[..., Couple]
 
@@ -110,6 +111,65 @@ def test_case_26_a_role_of_a_policy_and_the_owner_to_be(couple: Coupling, server
     finally:
         site.drop()
         site.dev.psql("""DROP ROLE "only, ""prod""'s"; DROP ROLE "nobody at all" """)
+
+
+@pytest.mark.parametrize("major", [15, 18])
+def test_a_role_that_may_not_make_the_database_or_give_it_to_its_owner(
+    couple: Coupling, servers: Servers, major: int
+) -> None:
+    prod = servers[major]
+    name = prod.fresh()
+    prod.psql("CREATE TABLE version AS SELECT 1 AS n", name)
+    site = couple(name, majors=(major, major))
+    site.dev.create_role("nobody's heir", options="NOLOGIN")
+    site.by_role("weak role", "LOGIN NOCREATEDB")
+    site.dev.psql(f'REVOKE "{OWNER}" FROM "weak role"')
+    text = refused(site, "the role weak role may not create databases", f'GRANT "{OWNER}" TO "weak role"')
+    assert 'ALTER ROLE "weak role" CREATEDB' in text
+    site.by_role("weak role")
+    site.retarget(weekly={"owner": "nobody's heir"})
+    text = refused(site, "nobody's heir is to own what is restored, and the role weak role is no member of it")
+    assert "may not create" not in text
+    site.retarget(weekly={"owner": None})
+    site.refresh()
+    site.drop()
+    site.dev.psql(f'REVOKE "{OWNER}" FROM "weak role"')
+    prod.drop_database(name)
+
+
+def test_case_16_a_collation_that_the_target_does_not_know(couple: Coupling, servers: Servers) -> None:
+    """ICU's by a server that was built without, one of 17's own by an older server."""
+    prod = servers[15]
+    name = prod.fresh()
+    prod.psql(
+        'CREATE SCHEMA "odd. (provider = libc";'
+        """CREATE COLLATION "odd. (provider = libc"."lo""ose" (provider = icu, locale = 'und-u-ks-level1');"""
+        'CREATE COLLATION plain FROM "C"; CREATE TABLE version AS SELECT 1 AS n',
+        name,
+    )
+    site = couple(name, majors=(15, 15))
+    site.backup()
+    target = Database(name="dev", conninfo=site.dev.keywords(site.dev_db), bin=site.dev.bin)
+    server = Postgres(target, runner=Runner(), run="test")
+    found = rehearse(server, site.dev_db, site.archive, site.manifest(), Replacement())
+    assert found.obstacles == ()
+    (one,) = obstacles(replace(found.case, abilities=replace(found.abilities, icu=False)))
+    assert 'COLLATION odd. (provider = libc.lo"ose is one of ICU' in str(one)
+    assert "built with ICU" in one.remedy
+    without = [major for major in (16, 17, 18) if not servers[major].psql(ICU_HERE)]
+    for major in without[:1]:
+        refused(couple(name, majors=(15, major)), "is one of ICU, which the target's server cannot use")
+    prod.drop_database(name)
+
+
+def test_case_16_a_collation_of_postgresqls_own_and_an_older_target(
+    couple: Coupling, servers: Servers, small: str
+) -> None:
+    servers[18].psql("CREATE COLLATION own (provider = builtin, locale = 'C.UTF-8')", small)
+    site = couple(small, majors=(18, 16))
+    path = {"PATH": f"{servers[18].bin}:{os.environ['PATH']}"}
+    said = site.apart("refresh", "--first", "--json", env=path).expect(15)
+    assert "COLLATION public.own is PostgreSQL's own, and the target is of version 16" in said["message"]
 
 
 def test_case_11_and_12_an_older_target(couple: Coupling, servers: Servers, small: str) -> None:

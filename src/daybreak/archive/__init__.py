@@ -46,6 +46,7 @@ from daybreak.archive.statements import (
     parse_copy,
     parse_grantees,
     parse_policy_roles,
+    parse_provider,
     parse_settings,
 )
 from daybreak.archive.toc import Entry, Header
@@ -83,6 +84,7 @@ __all__ = [
     "parse_grantees",
     "parse_manifest",
     "parse_policy_roles",
+    "parse_provider",
     "parse_settings",
     "read_archive",
     "read_contents",

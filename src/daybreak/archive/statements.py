@@ -33,6 +33,7 @@ _BEFORE_A_ROLE: Final = {"TO", "FROM", "ROLE", "AUTHORIZATION"}
 _BODY: Final = re.compile(r"\n(?:    AS |    RETURN |\s*BEGIN ATOMIC)")
 _SET: Final = re.compile(r'^    SET "?([A-Za-z_][\w.]*)"? TO ', re.MULTILINE)
 _ALTER: Final = re.compile(rf"ALTER TABLE (?:ONLY )?({_IDENTIFIER}(?:\.{_IDENTIFIER})?)")
+_COLLATION: Final = re.compile(rf"CREATE COLLATION {_IDENTIFIER}(?:\.{_IDENTIFIER})? \(provider = (\w+)")
 _ENCODING: Final = re.compile(r"SET client_encoding = '([^']+)';\n")
 
 
@@ -105,6 +106,12 @@ def parse_settings(statement: str) -> tuple[str, ...]:
     """The settings that a routine brings with it (`SET name TO …`), in lower case."""
     head = _BODY.split(statement, maxsplit=1)[0]
     return tuple(name.lower() for name in _SET.findall(head))
+
+
+def parse_provider(statement: str) -> str | None:
+    """Whose collation it is: icu, libc or builtin."""
+    found = _COLLATION.match(statement)
+    return found[1] if found else None
 
 
 def parse_altered(statement: str) -> str | None:

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from daybreak.archive import Manifest, parse_altered, parse_policy_roles, parse_settings
+from daybreak.archive import Manifest, parse_altered, parse_policy_roles, parse_provider, parse_settings
 from daybreak.jobs.selection import CRON, Selection
 from daybreak.jobs.verdicts import codec_of, in_utf8
 from daybreak.postgres.abilities import Abilities
@@ -179,6 +179,18 @@ def _locale(case: Case) -> Iterator[Obstacle]:
             what=f"production's locale {facts.get('locale')} is one of ICU, which the target's server cannot use",
             remedy="use a server of version 15 or newer that was built with ICU",
         )
+    for entry in case.selection.restored:
+        provider = parse_provider(entry.definition or "") if entry.kind == "COLLATION" else None
+        if provider == "icu" and not abilities.icu:
+            yield Obstacle(
+                what=f"{entry.label} is one of ICU, which the target's server cannot use",
+                remedy="use a server that was built with ICU, or drop it in production where nothing needs it",
+            )
+        if provider == "builtin" and abilities.major < _BUILTIN_SINCE:
+            yield Obstacle(
+                what=f"{entry.label} is PostgreSQL's own, and the target is of version {abilities.major}",
+                remedy=f"use a target of PostgreSQL {_BUILTIN_SINCE} or newer",
+            )
 
 
 def _roles(case: Case) -> Iterator[Obstacle]:
@@ -222,14 +234,23 @@ def _settings(case: Case) -> Iterator[Obstacle]:
 def _rights(case: Case) -> Iterator[Obstacle]:
     if case.abilities.superuser:
         return
-    if not case.replaces and not case.abilities.createdb:
+    if not case.abilities.createdb:
+        other = "refresh with a superuser"
+        if not case.replaces:
+            other = "restore by a superuser: a second table [databases.…] with the same server and another user"
         yield Obstacle(
             what=f"the role {case.abilities.role} may not create databases",
-            remedy=f"ALTER ROLE {identifier(case.abilities.role)} CREATEDB, or restore by a superuser: a second table "
-            "[databases.…] with the same server and another user",
+            remedy=f"ALTER ROLE {identifier(case.abilities.role)} CREATEDB, or {other}",
         )
     if case.home is not None:
         yield from _rights_at_home(case.abilities, case.home)
+    else:
+        owners = {one for one in (case.abilities.owner, case.how.owner) if one in case.abilities.roles}
+        for owner in sorted(owners - case.abilities.memberships):
+            yield Obstacle(
+                what=f"{owner} is to own what is restored, and the role {case.abilities.role} is no member of it",
+                remedy=f"GRANT {identifier(owner)} TO {identifier(case.abilities.role)}, or refresh with a superuser",
+            )
     for entry in case.selection.restored:
         if entry.kind == "EVENT TRIGGER":
             yield Obstacle(

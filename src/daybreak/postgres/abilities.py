@@ -51,6 +51,7 @@ class Abilities:
     locks: int  # that one transaction can surely take
     wal_bytes: int  # what pg_wal may grow to
     build_bytes: int  # memory that the build of one index may take
+    owner: str | None  # of the target; None: it is not there
     directory: str | None  # where the target's tables lie on the server's disk
     cron_database: str | None  # where pg_cron's launcher lives
     prepared: tuple[str, ...]  # transactions in the target
@@ -85,6 +86,7 @@ SELECT current_setting('server_version_num')::int / 10000 AS major,
            * (current_setting('max_connections')::int + current_setting('max_prepared_transactions')::int) AS locks,
        pg_size_bytes(current_setting('max_wal_size')) AS wal_bytes,
        pg_size_bytes(current_setting('maintenance_work_mem')) AS build_bytes,
+       (SELECT pg_get_userbyid(datdba) FROM pg_database WHERE datname = {target}) AS owner,
        coalesce((SELECT nullif(pg_tablespace_location(d.dattablespace), '')
                    FROM pg_database d WHERE d.datname = {target}),
                 (SELECT setting FROM pg_settings WHERE name = 'data_directory')) AS directory,
