@@ -223,6 +223,26 @@ def test_case_04_05_and_06_what_holds_the_target(own_server: Own, servers: Serve
     site.refresh()
 
 
+def test_a_target_that_is_a_template(site: Couple) -> None:
+    """It is there, and everything that replaces it says what it wants first; what stands beside it does not mind."""
+    site.refresh()
+    mend = f'ALTER DATABASE "{site.dev_db}" IS_TEMPLATE'
+    site.dev.psql(f"{mend} true")
+    words = f"{site.dev_db} is a template", f"{mend} false"
+    said = site.refresh(expect=15)
+    outlook = site.json("refresh", "--plan", expect=15)
+    undone = site.json("undo", expect=15)
+    for word in words:
+        assert word in said["message"]
+        assert word in outlook["obstacles"][0]
+    assert words[1] in undone["message"]
+    assert site.clean() == []
+    site.json("restore", "latest", "--to", "dev", "--table", "public.account", "--as-schema", "help")
+    assert site.dev.psql("SELECT count(*) FROM help.account", site.dev_db) == "2000"
+    site.dev.psql(f"{mend} false")
+    site.refresh()
+
+
 class Listener:
     """A fake production: counts who connects."""
 

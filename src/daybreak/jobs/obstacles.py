@@ -321,6 +321,11 @@ def _disk(case: Case) -> Iterator[Obstacle]:
 def _holders(case: Case) -> Iterator[Obstacle]:
     if not case.replaces:
         return
+    if case.abilities.template:
+        yield Obstacle(
+            what=f"{case.target} is a template, and could not be dropped when it is the previous database",
+            remedy=f"ALTER DATABASE {identifier(case.target)} IS_TEMPLATE false",
+        )
     for gid in case.abilities.prepared:
         yield Obstacle(
             what=f"the prepared transaction {gid} holds {case.target}",

@@ -52,6 +52,7 @@ class Abilities:
     wal_bytes: int  # what pg_wal may grow to
     build_bytes: int  # memory that the build of one index may take
     owner: str | None  # of the target; None: it is not there
+    template: bool  # the target is one
     directory: str | None  # where the target's tables lie on the server's disk
     cron_database: str | None  # where pg_cron's launcher lives
     prepared: tuple[str, ...]  # transactions in the target
@@ -87,6 +88,7 @@ SELECT current_setting('server_version_num')::int / 10000 AS major,
        pg_size_bytes(current_setting('max_wal_size')) AS wal_bytes,
        pg_size_bytes(current_setting('maintenance_work_mem')) AS build_bytes,
        (SELECT pg_get_userbyid(datdba) FROM pg_database WHERE datname = {target}) AS owner,
+       EXISTS (SELECT FROM pg_database WHERE datname = {target} AND datistemplate) AS template,
        coalesce((SELECT nullif(pg_tablespace_location(d.dattablespace), '')
                    FROM pg_database d WHERE d.datname = {target}),
                 (SELECT setting FROM pg_settings WHERE name = 'data_directory')) AS directory,

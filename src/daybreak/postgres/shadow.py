@@ -171,7 +171,7 @@ def databases(server: Postgres) -> list[Found]:
     """All databases of the server."""
     rows = server.query(
         "SELECT datname AS name, oid::bigint AS oid, shobj_description(oid, 'pg_database') AS comment,"
-        " datallowconn AS open FROM pg_database WHERE NOT datistemplate",
+        " datallowconn AS open FROM pg_database",
         dbname=server.maintenance_db,
     )
     return [Found(**row) for row in rows]

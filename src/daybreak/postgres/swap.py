@@ -53,6 +53,7 @@ def statement(swap: Swap, within: timedelta) -> str:
     """The DO block. Pure.
 
     A logical slot or a subscription would stay with the old data, and go with it, or keep it from being dropped.
+    A template could not be dropped any more when its turn has come.
     Sessions without a user are workers of the server (autovacuum): only a superuser may end them, and
     RENAME does so by itself.
     """
@@ -82,6 +83,10 @@ BEGIN
                    WHERE d.datname = {target}) AS held;
     IF who IS NOT NULL THEN
         RAISE EXCEPTION 'logical replication would be left behind in the old data: %', who;
+    END IF;
+    IF EXISTS (SELECT FROM pg_database WHERE datname = {target} AND datistemplate) THEN
+        RAISE EXCEPTION 'the database is a template, and could not be dropped later: ALTER DATABASE % IS_TEMPLATE false',
+            {literal(identifier(swap.target))};
     END IF;
     closed_at := clock_timestamp();
     give_up_at := closed_at + {literal(f"{within.total_seconds()} s")}::interval;
