@@ -42,6 +42,18 @@ def test_no_such_database_and_no_such_role(server: Server):
         client(server, user="nobody").execute("SELECT 1")
 
 
+def test_a_file_that_the_server_misses_is_not_its_socket(server: Server):
+    name = server.fresh()
+    server.psql(f"ALTER DATABASE \"{name}\" SET session_preload_libraries = 'nope'")
+    with pytest.raises(SourceError, match='could not access file "nope": No such file') as caught:
+        client(server, name).execute("SELECT 1")
+    assert caught.value.hint == ""
+    server.drop_database(name)
+    with pytest.raises(SourceError, match="No such file") as caught:
+        client(server, host="/nowhere").execute("SELECT 1")
+    assert "its socket is not there" in caught.value.hint
+
+
 def test_rows_hold_every_character(server: Server):
     text = 'a\u2028b\u0085c\x0bd\ne"\\ ☀'
     quoted = "E'" + text.replace("\\", "\\\\") + "'"

@@ -43,6 +43,7 @@ _UNHURRIED: Final[Mapping[str, str]] = dict.fromkeys(
 #: Keywords of a conninfo that the environment of our tools speaks for (PGOPTIONS takes up `options`).
 _OURS: Final = frozenset({"options", "application_name", "fallback_application_name", "client_encoding"})
 _CLOSED: Final = "is not currently accepting connections"
+_NO_FILE: Final = "No such file or directory"
 _GONE: Final = re.compile(r'FATAL:  database ".*" does not exist')
 _NO_CONNECTION: Final = 2  # psql's own exit status for "the connection went bad or never was"
 
@@ -333,19 +334,22 @@ class Postgres:
         for line in error.tail:  # before the reasons: a statement's error may quote any of them
             if match := _SQLSTATE.match(line):
                 return SqlError(f"{self.where()}: {match[2]}", sqlstate=match[1], hint=_SQL_HINTS.get(match[1], ""))
-        text = "\n".join(error.tail)
         # A program that has its own word for it was there; anything else may be the way to it.
         if error.status != _NO_CONNECTION and (fault := explain_host(error, self.host, self.runner)):
             return SourceError(f"{self.database.name}: {fault.message}", hint=fault.hint)
         for reason, hint in _CONNECTION.items():
-            if reason in text:
-                line = next(line for line in error.tail if reason in line)
+            if line := next((one for one in error.tail if reason in one and not _is_answer(one, reason)), None):
                 return SourceError(f"{self.where()}: {_plain(line)}", hint=hint.format(name=self.database.name))
         if error.status == _NO_CONNECTION:
             return SourceError(f"{self.where()}: {_plain(error.tail[-1]) if error.tail else 'the connection was lost'}")
         if error.status < 0 and not self.host.is_here:  # the client was ended, or the program over there
             return SourceError(f"{self.where()}: {error.message}", hint="somebody or something ended it; run again")
         return error
+
+
+def _is_answer(line: str, reason: str) -> bool:
+    """Whether a server says this: then it runs, and a file that it misses is not its socket."""
+    return reason == _NO_FILE and "FATAL" in line
 
 
 def _plain(line: str) -> str:
@@ -365,7 +369,7 @@ _CONNECTION: Final[Mapping[str, str]] = {
     "Connection refused": "is the server running, and is the port of databases.{name} right?",
     "could not translate host name": "mend the host in databases.{name}",
     "timeout expired": "is the host of databases.{name} right, and no firewall between?",
-    "No such file or directory": "is the server running? its socket is not there",
+    _NO_FILE: "is the server running? its socket is not there",
     "Network is unreachable": "look at the network of this host",
     "No route to host": "look at the network of this host",
     _CLOSED: "`daybreak repair` opens a target that a dead run left closed",
