@@ -138,6 +138,25 @@ def test_a_database_and_a_role_that_only_read_are_refreshed(site: Couple) -> Non
     assert site.clean() == []
 
 
+@pytest.mark.parametrize("site", [15, 18], indirect=True)
+def test_rows_of_tables_that_inherit_stay(site: Couple) -> None:
+    site.prod.psql(
+        "CREATE TABLE app.log (a int, t text); CREATE TABLE app.log_child () INHERITS (app.log);"
+        "INSERT INTO app.log VALUES (1, 'parent'); INSERT INTO app.log_child VALUES (2, 'child');"
+        "CREATE TABLE app.page (id int PRIMARY KEY); CREATE TABLE app.leaf () INHERITS (app.page);"
+        "INSERT INTO app.page VALUES (1); INSERT INTO app.leaf VALUES (2)",
+        site.prod_db,
+    )
+    site.refresh("--fresh")
+    site.dev.psql("UPDATE ONLY app.log SET t = 'dev'; UPDATE ONLY app.page SET id = 2", site.dev_db)
+    keep(site, {"table": "app.log"}, {"table": "app.page", "conflict": "fail"})
+    site.refresh("--fresh")
+    rows = "SELECT tableoid::regclass, a, t FROM app.log ORDER BY a"
+    assert site.dev.psql(rows, site.dev_db) == "app.log|1|dev\napp.log_child|2|child"
+    rows = "SELECT tableoid::regclass, id FROM app.page ORDER BY 1, 2"  # a child's row is none that is matched
+    assert site.dev.psql(rows, site.dev_db) == "app.page|1\napp.page|2\napp.leaf|2"
+
+
 @pytest.mark.parametrize(
     ("dev", "prod", "wish", "words"),
     [

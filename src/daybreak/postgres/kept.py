@@ -59,6 +59,11 @@ class Table:
         """The table in a statement."""
         return qualified(self.schema, self.name)
 
+    @property
+    def rows(self) -> str:
+        """Its own rows in a statement: those of tables that inherit from it are theirs."""
+        return self.sql if self.partitioned else f"ONLY {self.sql}"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Carried:
@@ -141,8 +146,7 @@ def in_order(carried: Sequence[Carried]) -> list[Carried]:
 def read_statement(one: Carried, old: Table) -> str:
     """What prints the rows of the old database that are kept."""
     where = f" WHERE ({one.wish.where})" if one.wish.where else ""
-    only = "" if old.partitioned else "ONLY "
-    return f"COPY (SELECT {one.names} FROM {only}{old.sql}{where}) TO STDOUT"
+    return f"COPY (SELECT {one.names} FROM {old.rows}{where}) TO STDOUT"
 
 
 def load_statements(carried: Sequence[Carried]) -> Iterator[str]:
@@ -168,13 +172,13 @@ def _load(number: int, one: Carried) -> Iterator[str]:
     conflicts = "0"
     if one.key:
         same = " AND ".join(f"n.{identifier(name)} = k.{identifier(name)}" for name in one.key)
-        conflicts = f"(SELECT count(*) FROM {staged} k WHERE EXISTS (SELECT FROM {table.sql} n WHERE {same}))"
+        conflicts = f"(SELECT count(*) FROM {staged} k WHERE EXISTS (SELECT FROM {table.rows} n WHERE {same}))"
     yield f"SELECT {number}, (SELECT count(*) FROM {staged}), {conflicts}"
     if one.key and one.wish.conflict is Conflict.FAIL:
         yield _refuse(one, conflicts)
     if not one.key:
         where = f" WHERE ({one.wish.where})" if one.wish.where else ""
-        yield f"DELETE FROM {table.sql}{where}"
+        yield f"DELETE FROM {table.rows}{where}"
     yield (
         f"INSERT INTO {table.sql} ({one.names}) OVERRIDING SYSTEM VALUE SELECT {one.names} FROM {staged}"
         f"{_on_conflict(one)}"

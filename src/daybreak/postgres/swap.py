@@ -85,7 +85,7 @@ BEGIN
         RAISE EXCEPTION 'logical replication would be left behind in the old data: %', who;
     END IF;
     IF EXISTS (SELECT FROM pg_database WHERE datname = {target} AND datistemplate) THEN
-        RAISE EXCEPTION 'the database is a template, and could not be dropped later: ALTER DATABASE % IS_TEMPLATE false',
+        RAISE EXCEPTION 'the database is a template, and cannot be dropped later: ALTER DATABASE % IS_TEMPLATE false',
             {literal(identifier(swap.target))};
     END IF;
     closed_at := clock_timestamp();
