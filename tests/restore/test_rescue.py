@@ -177,6 +177,26 @@ def test_what_a_table_needs_comes_along(site: Couple) -> None:
     assert names >= {"t", "mood", "some", "fine", "next", "shared"}
 
 
+def test_a_table_with_very_many_partitions(site: Couple) -> None:
+    # Their names alone are more than one word of a command line may be.
+    wide, count = f"s{'x' * 62}", 700
+    site.prod.psql(
+        f"CREATE SCHEMA {wide}; CREATE TABLE {wide}.event (n int, PRIMARY KEY (n)) PARTITION BY LIST (n);"
+        f"DO $$ BEGIN FOR n IN 1..{count} LOOP EXECUTE format('CREATE TABLE {wide}.%I PARTITION OF {wide}.event"
+        " FOR VALUES IN (%s)', 'e' || repeat('y', 55) || n, n); END LOOP; END $$;"
+        f"INSERT INTO {wide}.event SELECT generate_series(1, {count})",
+        site.prod_db,
+    )
+    site.backup()
+    said = rescue(site, f"{wide}.event", schema="help")
+    assert said["proof"]["equal"] == count
+    assert rows(site.dev, site.dev_db, "help.event") == rows(site.prod, site.prod_db, f"{wide}.event")
+    never = (
+        "SELECT count(*) FROM pg_class WHERE relnamespace = 'help'::regnamespace AND relkind = 'r' AND reltuples < 0"
+    )
+    assert site.dev.psql(never, site.dev_db) == "0"  # all were analyzed
+
+
 def test_an_event_trigger_of_dev_hears_nothing(site: Couple) -> None:
     site.dev.psql(
         "CREATE TABLE heard (what text); CREATE FUNCTION hear() RETURNS event_trigger LANGUAGE plpgsql AS"

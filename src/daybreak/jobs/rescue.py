@@ -126,8 +126,7 @@ def _rescue(
         with _kept_when_proven(run, server, held.name, schema):
             _prove(work, schema)
             with run.step("analyze"):
-                names = (identifier(schema) + "." + identifier(name) for _, name in wanted.tables)
-                server.execute(*(f"ANALYZE {one}" for one in names), dbname=held.name, deadline=_DEADLINE)
+                _run_all(work, held.name, *(f"ANALYZE {qualified(schema, name)}" for _, name in wanted.tables))
         said = f"{', '.join(wanted.asked)} of {rfc3339(archive.manifest.taken_at)}, archive {archive.manifest.id}"
         _comment(steadfast(run, server), held.name, schema, said)
 
@@ -145,24 +144,28 @@ def _require_extensions(held: Held, wanted: Rescue) -> None:
 
 def _gather(work: Rebuild, wanted: Rescue, schema: str) -> None:
     """Move the tables, and what they need, into the schema: in the throw-away database."""
-    server, names = work.held.server, [qualified(*one) for one in wanted.tables]
-    mine = f"ARRAY[{', '.join(map(literal, names))}]::text[]"
-    inherited = server.query(
-        "SELECT format('%I.%I', cn.nspname, c.relname) AS child, format('%I.%I', pn.nspname, p.relname) AS parent"
+    server, tables = work.held.server, set(wanted.tables)
+    links = server.query(
+        "SELECT cn.nspname AS schema, c.relname AS name, pn.nspname AS parent_schema, p.relname AS parent"
         " FROM pg_inherits i JOIN pg_class c ON c.oid = inhrelid JOIN pg_namespace cn ON cn.oid = c.relnamespace"
         " JOIN pg_class p ON p.oid = inhparent JOIN pg_namespace pn ON pn.oid = p.relnamespace"
-        f" WHERE c.relkind = 'r' AND NOT c.relispartition AND c.oid IN (SELECT unnest({mine})::regclass)"
-        f" AND p.oid NOT IN (SELECT unnest({mine})::regclass)",
+        " WHERE c.relkind = 'r' AND NOT c.relispartition",
         dbname=work.name,
     )
+    pairs = (((row["schema"], row["name"]), (row["parent_schema"], row["parent"])) for row in links)
     try:
-        shadow.quietly(
-            server,
+        _run_all(
+            work,
             work.name,
+            shadow.UNHEARD,
             f"CREATE SCHEMA {identifier(schema)}",
             f"COMMENT ON SCHEMA {identifier(schema)} IS {literal(f'run {work.run.id}: not compared yet')}",
-            *(f"ALTER TABLE {row['child']} NO INHERIT {row['parent']}" for row in inherited),
-            *(f"ALTER TABLE {one} SET SCHEMA {identifier(schema)}" for one in names),
+            *(
+                f"ALTER TABLE {qualified(*child)} NO INHERIT {qualified(*parent)}"
+                for child, parent in pairs
+                if child in tables and parent not in tables
+            ),
+            *(f"ALTER TABLE {qualified(*one)} SET SCHEMA {identifier(schema)}" for one in wanted.tables),
         )
         shadow.gather(server, work.name, schema)
     except SqlError as error:
@@ -172,6 +175,17 @@ def _gather(work: Rebuild, wanted: Rescue, schema: str) -> None:
             f"the tables do not fit into one schema: {error.message}",
             hint="two of their names are equal: restore them one after another, each with its --as-schema",
         ) from error
+
+
+def _run_all(work: Rebuild, dbname: str, *statements: str) -> None:
+    """Run statements from a file: one for each of many partitions is more than a command line takes."""
+    work.run.private.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path = work.run.private / "statements.sql"
+    path.write_bytes("".join(f"{one};\n" for one in statements).encode("utf-8", "surrogateescape"))
+    try:
+        work.held.server.script(path, dbname=dbname, deadline=_DEADLINE, on_stderr=lambda _line: None)
+    finally:
+        path.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
