@@ -157,6 +157,61 @@ def test_rows_of_tables_that_inherit_stay(site: Couple) -> None:
     assert site.dev.psql(rows, site.dev_db) == "app.page|1\napp.page|2\napp.leaf|2"
 
 
+ACTING = """
+CREATE TABLE app.part (id int PRIMARY KEY, no text) PARTITION BY RANGE (id);
+CREATE TABLE app.part1 PARTITION OF app.part FOR VALUES FROM (0) TO (10);
+CREATE TABLE app.part2 PARTITION OF app.part DEFAULT;
+CREATE TRIGGER whole AFTER INSERT ON app.part FOR EACH ROW EXECUTE FUNCTION app.noted();
+CREATE TRIGGER alone AFTER INSERT ON app.part1 FOR EACH ROW EXECUTE FUNCTION app.noted();
+ALTER TABLE app.part1 DISABLE TRIGGER whole; ALTER TABLE app.part1 ENABLE ALWAYS TRIGGER alone;
+CREATE TABLE app.ring (id int PRIMARY KEY, up int REFERENCES app.ring DEFERRABLE);
+CREATE CONSTRAINT TRIGGER late AFTER INSERT ON app.ring DEFERRABLE INITIALLY DEFERRED
+    FOR EACH ROW EXECUTE FUNCTION app.noted();
+CREATE TABLE app.invoice (no text PRIMARY KEY);
+CREATE SEQUENCE app.numbers OWNED BY app.invoice.no;
+ALTER TABLE app.invoice ALTER no SET DEFAULT 'INV-' || nextval('app.numbers');
+INSERT INTO app.invoice DEFAULT VALUES;
+CREATE TABLE app.ruled (id int); INSERT INTO app.ruled VALUES (1);
+CREATE RULE never AS ON DELETE TO app.ruled DO INSTEAD NOTHING;
+CREATE TABLE app.noted (id int PRIMARY KEY);
+CREATE RULE heard AS ON INSERT TO app.noted DO ALSO INSERT INTO app.audit VALUES ('rule');
+CREATE TABLE app.heard (what text);
+CREATE FUNCTION app.hear() RETURNS event_trigger LANGUAGE plpgsql AS
+    $$ BEGIN INSERT INTO app.heard VALUES (tg_tag); END $$;
+CREATE EVENT TRIGGER hearing ON ddl_command_end EXECUTE FUNCTION app.hear();
+"""
+STATES = """
+SELECT tgrelid::regclass::text AS relation, tgname, tgenabled FROM pg_trigger WHERE NOT tgisinternal
+UNION ALL SELECT ev_class::regclass::text, rulename, ev_enabled FROM pg_rewrite WHERE ev_class >= 16384 ORDER BY 1, 2"""
+
+
+@pytest.mark.parametrize("site", [15, 18], indirect=True)
+def test_nothing_acts_on_rows_that_go_on(site: Couple) -> None:
+    dev, name = site.dev, site.dev_db
+    site.prod.psql(ACTING, site.prod_db)
+    site.refresh("--fresh")
+    dev.psql(
+        "INSERT INTO app.part VALUES (1, 'one'), (11, 'two'); INSERT INTO app.ring VALUES (1, 2), (2, 1);"
+        "INSERT INTO app.invoice VALUES ('INV-7'); INSERT INTO app.noted VALUES (1); UPDATE app.ruled SET id = 2",
+        name,
+    )
+    keep(site, *({"table": f"app.{table}"} for table in ("part", "ring", "invoice", "ruled", "noted")))
+    site.refresh("--fresh")
+    assert dev.psql("SELECT count(*) FROM app.audit", name) == "0"
+    assert dev.psql("SELECT what FROM app.heard", name) == ""
+    assert dev.psql(STATES, name) == site.prod.psql(STATES, site.prod_db)
+    for select, rows in (
+        ("SELECT id FROM app.part ORDER BY id", "1\n11"),
+        ("SELECT id FROM app.ring ORDER BY id", "1\n2"),
+        ("SELECT no FROM app.invoice ORDER BY no", "INV-1\nINV-7"),
+        ("SELECT id FROM app.ruled", "2"),
+        ("SELECT id FROM app.noted", "1"),
+    ):
+        assert dev.psql(select, name) == rows
+    dev.psql("INSERT INTO app.part VALUES (3, 'x'), (13, 'y')", name)
+    assert dev.psql("SELECT what FROM app.audit ORDER BY what", name) == "part1\npart2"
+
+
 @pytest.mark.parametrize(
     ("dev", "prod", "wish", "words"),
     [
@@ -173,6 +228,12 @@ def test_rows_of_tables_that_inherit_stay(site: Couple) -> None:
             "ALTER TABLE app.flag ADD must int NOT NULL DEFAULT 5; ALTER TABLE app.flag ALTER must DROP DEFAULT",
             {"table": "app.flag"},
             ("app.flag of production needs must",),
+        ),
+        (
+            "",
+            "CREATE RULE up AS ON UPDATE TO app.team DO ALSO NOTHING; ALTER TABLE app.team DISABLE RULE up",
+            {"table": "app.team"},
+            ("app.team has the rule up on UPDATE", "let a trigger do"),
         ),
         ("", "DROP TABLE app.audit", {"table": "app.audit"}, ("production has no table app.audit any more",)),
         ("", "", {"table": "app.team", "where": "nonsense > 1"}, ("app.team cannot be read", "nonsense")),
@@ -217,7 +278,7 @@ def table(oid: int, *parents: int, deferrable: bool = False) -> Carried:
         columns=(),
         keys=(),
         parents=tuple({"name": "fk", "parent": one, "deferrable": deferrable} for one in parents),
-        triggers=(),
+        update_rules=(),
         sequences=(),
     )
     return Carried(wish=KeptRows(table=f"s.t{oid}"), table=made, columns=())

@@ -17,11 +17,32 @@ from typing import Any, Final
 
 from daybreak.errors import RefreshError
 from daybreak.postgres.client import Postgres
+from daybreak.postgres.shadow import UNHEARD
 from daybreak.postgres.sql import identifier, literal, qualified
 from daybreak.replacement import Conflict, KeptRows
 
 #: What closes the data of one COPY in a stream of several.
 END: Final = b"\\.\n"
+#: The session is an ordinary one again: foreign keys are checked in no other.
+_HEARD: Final = UNHEARD.replace("'replica'", "'origin'")
+#: What tables and their partitions do by themselves, each for itself; what keys check goes on.
+_ACTING: Final = """
+CREATE TEMPORARY TABLE daybreak_acting ON COMMIT DROP AS
+WITH kept (oid) AS (SELECT unnest(ARRAY[{oids}]::oid[]))
+SELECT tgrelid::regclass AS relation, format('TRIGGER %I', tgname) AS what, tgenabled = 'A' AS always
+  FROM pg_trigger LEFT JOIN pg_constraint c ON c.oid = tgconstraint
+ WHERE tgrelid IN (SELECT oid FROM kept UNION SELECT relid FROM kept, pg_partition_tree(kept.oid))
+   AND coalesce(contype, 't') = 't' AND tgenabled IN ('O', 'A')
+UNION ALL
+SELECT ev_class::regclass, format('RULE %I', rulename), ev_enabled = 'A'
+  FROM pg_rewrite JOIN kept ON kept.oid = ev_class WHERE ev_enabled IN ('O', 'A')"""
+#: ONLY: what is off in one partition stays off.
+_SWITCH: Final = """
+DO $$ DECLARE one record; BEGIN
+    FOR one IN SELECT * FROM pg_temp.daybreak_acting LOOP
+        EXECUTE format('ALTER TABLE ONLY %s %s %s', one.relation, {mode}, one.what);
+    END LOOP;
+END $$"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,8 +67,8 @@ class Table:
     columns: tuple[Column, ...]
     keys: tuple[tuple[str, ...], ...]  # unique ones, the primary key first
     parents: tuple[Mapping[str, Any], ...]  # foreign keys: name, parent (oid), deferrable
-    triggers: tuple[Mapping[str, Any], ...]  # that fire: name, always
-    sequences: tuple[Mapping[str, Any], ...]  # owned: sequence, column
+    update_rules: tuple[str, ...]  # switched off ones, too
+    sequences: tuple[Mapping[str, Any], ...]  # owned by a column of numbers: sequence, column
 
     @property
     def label(self) -> str:
@@ -92,7 +113,7 @@ def tables_of(server: Postgres, dbname: str, wishes: Sequence[KeptRows]) -> dict
         row.pop("number") - 1: Table(
             columns=tuple(Column(**one) for one in row.pop("columns") or ()),
             keys=tuple(tuple(key) for key in row.pop("keys") or ()),
-            **{part: tuple(row.pop(part) or ()) for part in ("parents", "triggers", "sequences")},
+            **{part: tuple(row.pop(part) or ()) for part in ("parents", "update_rules", "sequences")},
             **row,
         )
         for row in server.query(sql, dbname=dbname)
@@ -120,6 +141,11 @@ def match(wish: KeptRows, old: Table, new: Table) -> Carried:
         raise RefreshError(
             f'keep: {new.label} has no unique key, so conflict = "{wish.conflict}" cannot be judged',
             hint='give it a primary key, or set conflict = "dev": then its rows are replaced by dev\'s',
+        )
+    if found.key and new.update_rules:
+        raise RefreshError(
+            f"keep: {new.label} has the rule {new.update_rules[0]} on UPDATE, where PostgreSQL takes no ON CONFLICT",
+            hint="let a trigger do in production what the rule does, or take the table out of keep",
         )
     return found
 
@@ -152,22 +178,28 @@ def read_statement(one: Carried, old: Table) -> str:
 def load_statements(carried: Sequence[Carried]) -> Iterator[str]:
     """One transaction that takes all rows in; a line `number rows conflicts` for each table."""
     yield "BEGIN"
+    yield UNHEARD
+    yield _ACTING.format(oids=", ".join(str(one.table.oid) for one in carried))
+    yield _SWITCH.format(mode="'DISABLE'")
+    for number, one in enumerate(carried):
+        yield (
+            f"CREATE TEMPORARY TABLE daybreak_kept_{number} ON COMMIT DROP AS SELECT {one.names} FROM {one.table.sql} "
+            "WITH NO DATA"
+        )
+    yield _HEARD
     yield "SET CONSTRAINTS ALL DEFERRED"
     for number, one in enumerate(carried):
         yield from _load(number, one)
     for one in carried:
         yield from _set_sequences(one.table)
+    yield "SET CONSTRAINTS ALL IMMEDIATE"  # a table whose rows wait for a check cannot be altered
+    yield UNHEARD
+    yield _SWITCH.format(mode="CASE WHEN one.always THEN 'ENABLE ALWAYS' ELSE 'ENABLE' END")
     yield "COMMIT"
 
 
 def _load(number: int, one: Carried) -> Iterator[str]:
     table, staged = one.table, f"pg_temp.daybreak_kept_{number}"
-    for trigger in table.triggers:
-        yield f"ALTER TABLE {table.sql} DISABLE TRIGGER {identifier(trigger['name'])}"
-    yield (
-        f"CREATE TEMPORARY TABLE daybreak_kept_{number} ON COMMIT DROP AS SELECT {one.names} FROM {table.sql} "
-        "WITH NO DATA"
-    )
     yield f"COPY {staged} ({one.names}) FROM STDIN"
     conflicts = "0"
     if one.key:
@@ -183,9 +215,6 @@ def _load(number: int, one: Carried) -> Iterator[str]:
         f"INSERT INTO {table.sql} ({one.names}) OVERRIDING SYSTEM VALUE SELECT {one.names} FROM {staged}"
         f"{_on_conflict(one)}"
     )
-    for trigger in table.triggers:
-        mode = "ENABLE ALWAYS" if trigger["always"] else "ENABLE"
-        yield f"ALTER TABLE {table.sql} {mode} TRIGGER {identifier(trigger['name'])}"
 
 
 def _on_conflict(one: Carried) -> str:

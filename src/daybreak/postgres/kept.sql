@@ -16,11 +16,13 @@ SELECT w.number::int AS number, n.nspname AS schema, c.relname AS name, c.relkin
                    AND indexprs IS NULL) k) AS keys,
        (SELECT json_agg(json_build_object('name', conname, 'parent', confrelid::bigint, 'deferrable', condeferrable))
           FROM pg_constraint WHERE conrelid = c.oid AND contype = 'f' AND confrelid <> c.oid) AS parents,
-       (SELECT json_agg(json_build_object('name', tgname, 'always', tgenabled = 'A') ORDER BY tgname)
-          FROM pg_trigger WHERE tgrelid = c.oid AND NOT tgisinternal AND tgenabled IN ('O', 'A')) AS triggers,
+       (SELECT json_agg(rulename ORDER BY rulename)
+          FROM pg_rewrite WHERE ev_class = c.oid AND ev_type = '2') AS update_rules,
        (SELECT json_agg(json_build_object('sequence', s.oid::regclass::text, 'column', attname) ORDER BY attname)
           FROM pg_depend d JOIN pg_class s ON s.oid = d.objid AND s.relkind = 'S'
           JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = d.refobjsubid
+          -- numbers, and domains over them: what 'INV-' || nextval(…) made has no greatest value
+          JOIN pg_type t ON t.oid = atttypid AND typcategory = 'N'
          WHERE d.refclassid = 'pg_class'::regclass AND d.refobjid = c.oid AND d.classid = 'pg_class'::regclass
            AND d.deptype IN ('a', 'i')) AS sequences,
        c.oid::bigint AS oid
