@@ -245,7 +245,8 @@ def _lacks_nothing(restic: Restic, snapshot: Snapshot) -> bool:
     at = f"{stored}.json" if stored else f"{shard_folder(snapshot)}/{MANIFEST}"
     if at not in sizes or not sizes.keys() >= set(snapshot.paths if stored else ()):
         return False
-    with tempfile.TemporaryDirectory(prefix="daybreak-manifest-") as folder:
+    aside = Path(tempfile.gettempdir())
+    with disk_errors(aside, "cannot write below"), tempfile.TemporaryDirectory(dir=aside, prefix="daybreak-") as folder:
         restic.dump(snapshot.id, at, Path(folder) / MANIFEST)
         raw = (Path(folder) / MANIFEST).read_bytes()
     if stored:
