@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 from daybreak.replacement import Replacement
 
@@ -226,6 +227,11 @@ class BackupPlan:
     wait: timedelta = timedelta(hours=2)  # how long to wait for a running backup of this archive
     deadline: timedelta = timedelta(hours=12)
     ping: Ping | None = None
+
+    @property
+    def zone(self) -> ZoneInfo:
+        """By whose calendar its days, weeks and months are counted."""
+        return ZoneInfo(self.schedule.timezone if self.schedule else "UTC")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

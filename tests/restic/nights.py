@@ -35,6 +35,7 @@ class Host:
     repositories: tuple[Repository, ...]
     backlog: int = 7
     name: str = "nightly"
+    schedule: Schedule | None = None
     quick: timedelta = timedelta(seconds=60)
     lock_wait: timedelta = timedelta(minutes=5)
     cancel: threading.Event = field(default_factory=threading.Event)
@@ -53,6 +54,7 @@ class Host:
             archive=self.folder / "archives" / NAME,
             repositories=self.repositories,
             backlog=self.backlog,
+            schedule=self.schedule,
         )
 
     @property
@@ -121,11 +123,12 @@ class Host:
     def check(self, repository: Repository | None = None, *, read: str = "", wait: timedelta = SOON) -> Run:
         """`daybreak repository check`."""
         plan = self.upkeep(Upkeep.CHECK, repository, wait=wait)
-        return self.run(
-            "check",
-            lambda run: upkeep.check_repository(run, plan, senders={self.name}, connect=self.connect, read=read),
-            plan=plan.name,
-        )
+        zones = {self.name: self.plan.zone}
+
+        def job(run: RunContext) -> None:
+            upkeep.check_repository(run, plan, senders={self.name}, zones=zones, connect=self.connect, read=read)
+
+        return self.run("check", job, plan=plan.name)
 
     def prune(self, repository: Repository | None = None, *, wait: timedelta = SOON) -> Run:
         """`daybreak repository prune`."""

@@ -21,7 +21,7 @@ from daybreak.jobs import upkeep
 from daybreak.jobs.run import RunContext
 from daybreak.jobs.status import status_of
 from daybreak.jobs.upkeep import last_damage
-from daybreak.model import Keep, Repository, RunState
+from daybreak.model import Keep, Repository, RunState, Schedule
 from daybreak.process import Runner
 from daybreak.restic import Findings, Restic
 from daybreak.upkeep import Upkeep
@@ -170,6 +170,21 @@ def test_what_the_rules_forgot_elsewhere_is_no_damage(newer: Offsite, tmp_path: 
     assert len(host.catalog.snapshots.list(repository="r2")) == 1
 
 
+def test_what_the_rules_forgot_elsewhere_counts_by_the_calendar_of_the_plan(newer: Offsite, tmp_path: Path) -> None:
+    host = Host(
+        folder=tmp_path,
+        repositories=(newer.empty(keep=Keep(last=100)),),
+        schedule=Schedule(spec="02:00", timezone="Pacific/Honolulu"),
+    )
+    for night in (0, 1, 2):  # Saturday to Monday there, at 22:00; in UTC a Sunday, and two days of the week after
+        host.night(night)
+    restic = newer.restic(host.repositories[0])
+    restic.forget([restic.snapshots()[0].id])  # of the week that ends with Sunday the newest is the other one
+    host.repositories = (replace(host.repositories[0], keep=Keep(weekly=2)),)
+
+    assert host.check().result["snapshots"] == 2
+
+
 def test_a_sound_rotation_reads_every_part_and_a_person_may_read_more(newer: Offsite, tmp_path: Path) -> None:
     host = Host(folder=tmp_path, repositories=(newer.empty(),))
     host.night(0)
@@ -292,7 +307,7 @@ def test_what_a_check_found_is_known_before_it_lets_the_repository_go(offsite: O
 
     def check(run: RunContext) -> None:
         with pytest.raises(OffsiteError):
-            upkeep.check_repository(run, plan, senders=(), connect=host.connect, read="100%")
+            upkeep.check_repository(run, plan, senders=(), zones={}, connect=host.connect, read="100%")
         known.append(last_damage(run.catalog, "r2").words)  # the run itself has not ended yet
 
     host.run("check", check, plan=plan.name)

@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from zoneinfo import ZoneInfo
 
 from daybreak import files
 from daybreak.catalog import Catalog
@@ -106,7 +105,7 @@ def look(catalog: Catalog, plan: BackupPlan, restic: Restic, *, host: str, only_
     keep = restic.repository.keep
     decided = [Decision(one, ("no rules",)) for one in candidates]
     if keep:
-        decided = decide(candidates, keep, _zone(plan), at, sent=_just_sent(catalog, shipped))
+        decided = decide(candidates, keep, plan.zone, at, sent=_just_sent(catalog, shipped))
     present = [one for one in candidates if not is_ahead(one.taken_at, at)]
     said = pauses(catalog, plan, restic.repository, present, damaged=damage.words)
     if restic.repository.append_only and not only_look:
@@ -179,7 +178,3 @@ def _just_sent(catalog: Catalog, shipped: Collection[Shipment]) -> frozenset[str
     """What runs that go on have sent: they must not forget it at once, whatever the times of others say."""
     going = {run.id for run in catalog.runs.open_runs()}
     return frozenset(one.id for one in shipped if one.run in going)
-
-
-def _zone(plan: BackupPlan) -> ZoneInfo:
-    return ZoneInfo(plan.schedule.timezone if plan.schedule else "UTC")

@@ -15,7 +15,7 @@ from __future__ import annotations
 import contextlib
 import re
 import time
-from collections.abc import Callable, Collection, Generator, Sequence
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 from itertools import groupby
@@ -72,11 +72,18 @@ class Damage:
 
 
 def check_repository(
-    run: RunContext, plan: RepositoryPlan, *, senders: Collection[str], connect: Connect, read: str = ""
+    run: RunContext,
+    plan: RepositoryPlan,
+    *,
+    senders: Collection[str],
+    zones: Mapping[str, ZoneInfo],
+    connect: Connect,
+    read: str = "",
 ) -> None:
     """Check a repository and read what is due, or `read` instead (`2/4`, `5%`, `500M`, `100%`).
 
-    `senders` are the plans that send to it. Raise OffsiteError (damaged) with the packs and the archives that suffer.
+    `senders` are the plans that send to it, `zones` those by whose calendars its backups are kept.
+    Raise OffsiteError (damaged) with the packs and the archives that suffer.
     """
     restic = connect(plan.repository, run.runner)
     with _turn(run, plan, senders):
@@ -91,7 +98,8 @@ def check_repository(
                 found.append((part, planned, findings))
                 facts["sound"] = findings.sound
         snapshots = restic.snapshots()
-        damage = _damage(run, restic, [findings for _, _, findings in found], snapshots)
+        gone = _gone(run, restic, snapshots, zones)
+        damage = _damage(run, restic, [findings for _, _, findings in found], snapshots, gone)
         run.result.update(
             repository=restic.name,
             parts=[{"part": part, "planned": planned, "sound": one.sound} for part, planned, one in found],
@@ -227,13 +235,18 @@ def lock_path(run: RunContext, repository: Repository) -> Path:
     return run.engine.lock_path(f"repository-{repository.name}")
 
 
-def _damage(run: RunContext, restic: Restic, found: Sequence[Findings], snapshots: Sequence[Snapshot]) -> Damage:
+def _damage(
+    run: RunContext,
+    restic: Restic,
+    found: Sequence[Findings],
+    snapshots: Sequence[Snapshot],
+    gone: Sequence[Shipment],
+) -> Damage:
     """All that was found, with the snapshots and archives that suffer."""
     packs, trees, others = (
         tuple(dict.fromkeys(one for findings in found for one in getattr(findings, name)))
         for name in ("packs", "trees", "others")
     )
-    gone = _gone(run, restic, snapshots)
     suffering: set[str] = set()
     if packs or trees:
         with run.step("what suffers") as facts:
@@ -273,7 +286,9 @@ class _Known:
         return self.shipment.taken_at
 
 
-def _gone(run: RunContext, restic: Restic, snapshots: Collection[Snapshot]) -> list[Shipment]:
+def _gone(
+    run: RunContext, restic: Restic, snapshots: Collection[Snapshot], zones: Mapping[str, ZoneInfo]
+) -> list[Shipment]:
     """What was shipped, is not there, and would not have gone by the rules: those are followed elsewhere too."""
     there = {one.id for one in snapshots}
     known = run.catalog.snapshots.list(repository=restic.name)
@@ -283,7 +298,7 @@ def _gone(run: RunContext, restic: Restic, snapshots: Collection[Snapshot]) -> l
         proven = {record.archive.id for record in run.catalog.archives.list(plan, proven=True)}
         ours = [_Known(shipment=one, proven=one.archive in proven) for one in shipments]
         kept = (
-            {one.item.id for one in decide(ours, keep, ZoneInfo("UTC"), now()) if one.keep}
+            {one.item.id for one in decide(ours, keep, zones.get(plan, ZoneInfo("UTC")), now()) if one.keep}
             if keep
             else {one.id for one in ours}
         )

@@ -81,9 +81,10 @@ class Repositories(Base):
         """`daybreak repository check`."""
         plan = self.settings.upkeep[Upkeep.CHECK.plan_of(self.repository(name).name)]
         senders = self._senders(plan.repository)
+        zones = {one.name: one.zone for one in self.settings.backups.values()}
 
         def job(run: RunContext) -> None:
-            upkeep.check_repository(run, plan, senders=senders, connect=Restic, read=read)
+            upkeep.check_repository(run, plan, senders=senders, zones=zones, connect=Restic, read=read)
 
         return self._execute(plan.name, plan.kind, in_slot(plan.kind, plan.name, plan.schedule, slot, job))
 

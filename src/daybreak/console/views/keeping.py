@@ -90,4 +90,4 @@ def rules_of(repository: Repository) -> str:
 
 def _zone(look: Look, plan: str) -> ZoneInfo:
     known = look.settings.backups.get(plan)
-    return ZoneInfo(known.schedule.timezone if known is not None and known.schedule is not None else "UTC")
+    return known.zone if known is not None else ZoneInfo("UTC")
