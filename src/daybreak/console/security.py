@@ -34,7 +34,7 @@ Middleware: TypeAlias = Callable[[ASGIApp], ASGIApp]
 BODY_BYTES: Final = 2**20
 BODY_WITHIN: Final = timedelta(seconds=10)
 #: How often it is looked whether somebody who watches a stream may stay.
-LOOK_AGAIN: Final = timedelta(seconds=15)
+LOOK_AGAIN: Final = timedelta(seconds=5)
 _SAFE: Final = frozenset({"GET", "HEAD"})
 _METHODS: Final = _SAFE | {"POST", "PUT", "PATCH", "DELETE"}
 _KINDS: Final = frozenset({"application/x-www-form-urlencoded", "application/json", ""})

@@ -3,6 +3,7 @@
 "use strict";
 
 (() => {
+  const STILL_MS = 10000; // so long a stream may be away before anybody is told
   const told = document.getElementById("told");
   const log = document.getElementById("log");
   const search = document.getElementById("log-search");
@@ -51,8 +52,45 @@
     if (said && wanted) said.textContent = `${found} of the lines that are shown have it; the button looks through all of the log.`;
   }
 
+  // A page that stands still must not be taken for one that goes on: it says since when, until the stream is back.
+  function watch(live, source) {
+    let since = null;
+    let timer = 0;
+    let notice = null;
+
+    function show() {
+      if (notice) return;
+      notice = document.createElement("p");
+      notice.className = "notice bad stale";
+      notice.setAttribute("role", "alert");
+      const clock = { hour: "2-digit", minute: "2-digit", hourCycle: "h23", timeZoneName: "short" };
+      const again = document.createElement("a");
+      again.setAttribute("href", "");
+      again.textContent = "Load it again";
+      notice.append(`Not live since ${since.toLocaleTimeString(undefined, clock)}: what is shown may have changed. `, again);
+      live.before(notice);
+    }
+
+    function goesOn() {
+      window.clearTimeout(timer);
+      if (notice) notice.remove();
+      since = notice = null;
+    }
+
+    source.addEventListener("open", goesOn);
+    source.addEventListener("end", goesOn);
+    source.addEventListener("error", () => {
+      if (!since) {
+        since = new Date();
+        timer = window.setTimeout(show, STILL_MS);
+      }
+      if (source.readyState === EventSource.CLOSED) show(); // it was refused, and is not tried again
+    });
+  }
+
   function follow(live) {
-    let source = new EventSource(live.dataset.events);
+    const source = new EventSource(live.dataset.events);
+    watch(live, source);
     source.addEventListener("part", (event) => replace(live, event.data));
     source.addEventListener("told", (event) => say(event.data));
     source.addEventListener("log", (event) => {
@@ -69,13 +107,9 @@
     });
     source.addEventListener("end", () => {
       source.close();
-      source = null;
       // The page of the end has other buttons; who is typing loads it himself.
       if (document.activeElement instanceof HTMLInputElement) say("It has ended. Load the page again to see what can be done.");
       else window.setTimeout(() => window.location.reload(), 600);
-    });
-    source.addEventListener("error", () => {
-      if (source && source.readyState === EventSource.CLOSED) say("This page does not go on by itself any more. Load it again.");
     });
   }
 

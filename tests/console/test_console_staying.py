@@ -1,0 +1,66 @@
+"""A page that stays open in a real Chromium: it goes on, or it says that it does not."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from console_open_samples import Open, opened
+from console_view_samples import write_years
+from playwright.sync_api import Browser, expect
+
+from daybreak.catalog import Catalog
+
+#: Longer than a page waits before it says anything, and than a refused stream takes to be refused.
+SAID_MS = 25_000
+NOT_LIVE = re.compile(r"Not live since \d\d:\d\d ")
+
+
+@pytest.fixture
+def console(tmp_path: Path) -> Iterator[Open]:
+    with Catalog.open(tmp_path) as catalog:
+        write_years(catalog, nights=5, tables=5, at=datetime.now(UTC))
+    with opened(tmp_path) as made:
+        yield made
+
+
+def test_an_overview_says_when_serve_is_away_and_no_longer_when_it_is_back(console: Open, chromium: Browser) -> None:
+    page = console.tab(chromium, console.cookie())
+    page.goto("/")
+    notice = page.get_by_role("alert")
+    console.stop()
+    page.wait_for_timeout(5_000)
+    assert notice.count() == 0  # a restart takes no longer
+    expect(notice).to_contain_text(NOT_LIVE, timeout=SAID_MS)
+    page.mouse.wheel(0, 4_000)
+    expect(notice).to_be_in_viewport()
+    console.start()
+    expect(notice).to_have_count(0, timeout=SAID_MS)
+
+
+def test_an_overview_says_so_at_once_when_it_may_not_look_any_more(console: Open, chromium: Browser) -> None:
+    cookie = console.cookie()
+    page = console.tab(chromium, cookie)
+    page.goto("/")
+    page.wait_for_timeout(1_000)  # its stream has begun
+    console.accounts.sessions.end(cookie)
+    notice = page.get_by_role("alert")
+    expect(notice).to_contain_text(NOT_LIVE, timeout=15_000)
+    notice.get_by_role("link", name="Load it again").click()
+    expect(page).to_have_url(f"{console.base}/sign-in")
+
+
+def test_an_overview_that_was_signed_out_while_serve_was_away_says_so(console: Open, chromium: Browser) -> None:
+    cookie = console.cookie()
+    page = console.tab(chromium, cookie)
+    page.goto("/")
+    page.wait_for_timeout(1_000)
+    console.stop()
+    console.accounts.sessions.end(cookie)
+    console.start()
+    expect(page.get_by_role("alert")).to_contain_text(NOT_LIVE, timeout=SAID_MS)
+    page.wait_for_timeout(5_000)
+    expect(page.get_by_role("alert")).to_have_count(1)  # and goes on saying it
