@@ -1,12 +1,15 @@
-"""A page that stays open in a real Chromium: it goes on, or it says that it does not."""
+"""A page that stays open goes on, or says that it does not, in a real Chromium; and it keeps no serve from its end."""
 
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 
+import httpx
 import pytest
 from console_open_samples import Open, opened
 from console_view_samples import write_years
@@ -64,3 +67,21 @@ def test_an_overview_that_was_signed_out_while_serve_was_away_says_so(console: O
     expect(page.get_by_role("alert")).to_contain_text(NOT_LIVE, timeout=SAID_MS)
     page.wait_for_timeout(5_000)
     expect(page.get_by_role("alert")).to_have_count(1)  # and goes on saying it
+
+
+def test_whoever_watches_is_let_go_at_once_when_serve_stops(console: Open, caplog: pytest.LogCaptureFixture) -> None:
+    cookie = {"Cookie": f"daybreak={console.cookie()}"}
+    with ExitStack() as stack:
+        watching = [
+            stack.enter_context(httpx.stream("GET", f"{console.base}/events", headers=cookie, timeout=20))
+            for _ in range(3)
+        ]
+        lines = [one.iter_lines() for one in watching]
+        for one in lines:
+            next(one)
+        began = time.monotonic()
+        console.stop()
+        assert time.monotonic() - began < 1.5  # what uvicorn gives an answer that has not ended is more
+        for one in lines:
+            assert list(one)  # to its end: a stream that is cut off raises
+    assert [record for record in caplog.records if record.name.startswith("uvicorn") and record.exc_info] == []

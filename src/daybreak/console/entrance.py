@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import Any, cast
 
@@ -36,8 +37,8 @@ def accounts_folder(console: Console, state: Path) -> Path:
     return console.state or state / _FOLDER
 
 
-def application(world: World, accounts: Accounts) -> Litestar:
-    """The console, ready to be served."""
+def application(world: World, accounts: Accounts, closing: asyncio.Event | None = None) -> Litestar:
+    """The console, ready to be served; what streams ends when `closing` is set."""
 
     def note(request: Asking, what: str, subject: str, outcome: str) -> None:
         address = str(cast("dict[str, Any]", request.scope).get("address", ""))
@@ -53,7 +54,7 @@ def application(world: World, accounts: Accounts) -> Litestar:
             *peoplepages.handlers(accounts),
             *peopleapi.handlers(accounts),
             *pages.handlers(),
-            *live.handlers(),
+            *live.handlers(closing),
             *api.handlers(),
             *asking.handlers(note),
             *errands.handlers(note),

@@ -5,6 +5,7 @@ Errors  `ConfigError` for an address that is not free, not this host's, or open 
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import ctypes
 import ipaddress
@@ -31,6 +32,18 @@ _LOOK_S: Final = 0.02
 _M_MMAP_THRESHOLD: Final = -3  # mallopt(3)
 
 
+class _Server(uvicorn.Server):
+    """Says in its own loop that it is about to end, before it waits for whatever is still being answered."""
+
+    def __init__(self, config: uvicorn.Config, closing: asyncio.Event) -> None:
+        super().__init__(config)
+        self._closing = closing
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._closing.set()
+        await super().shutdown(sockets)
+
+
 class Pages:
     """The console of a world."""
 
@@ -55,9 +68,10 @@ class Pages:
         port = int(listening.getsockname()[1])
         try:
             accounts = self._held.enter_context(open_accounts(accounts_folder(console, self.world.folder)))
-            server = uvicorn.Server(
+            closing = asyncio.Event()
+            server = _Server(
                 uvicorn.Config(
-                    application(self.world, accounts),
+                    application(self.world, accounts, closing),
                     http="h11",
                     ws="none",
                     lifespan="on",
@@ -68,7 +82,8 @@ class Pages:
                     timeout_keep_alive=5,
                     timeout_graceful_shutdown=2,
                     limit_concurrency=512,
-                )
+                ),
+                closing,
             )
         except BaseException:
             listening.close()

@@ -14,6 +14,7 @@ Errors  429 with Retry-After where too many look already.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import time
 from collections.abc import AsyncGenerator, Callable
@@ -75,7 +76,8 @@ class _Seat:
 class _Stage:
     """Makes each part once for all who look, and counts them."""
 
-    def __init__(self) -> None:
+    def __init__(self, closing: asyncio.Event) -> None:
+        self.closing = closing
         self._seats: WeakSet[_Seat] = WeakSet()
         self._made: dict[tuple[str, bool], _Made] = {}
 
@@ -106,9 +108,9 @@ class _Stage:
             self._made.clear()
 
 
-def handlers() -> list[ControllerRouterHandler]:
-    """The streams, with what they have in common."""
-    stage = _Stage()
+def handlers(closing: asyncio.Event | None = None) -> list[ControllerRouterHandler]:
+    """The streams, with what they have in common; they end when `closing` is set."""
+    stage = _Stage(closing or asyncio.Event())
 
     @get("/events", guards=[needs(Role.VIEWER)], include_in_schema=False)
     async def overview_events(request: _Asking) -> ServerSentEvent:
@@ -159,7 +161,7 @@ async def _follow(
     began, said_at, before = time.monotonic(), time.monotonic(), _Part(html="", told="")
     try:
         yield ServerSentEventMessage(data=None, retry=_RETRY_MS, comment="here")
-        while time.monotonic() - began < LASTS_S:
+        while time.monotonic() - began < LASTS_S and not stage.closing.is_set():
             part = await stage.part(key, every_s, make)
             messages: list[ServerSentEventMessage] = []
             if log is not None and (line := await anyio.to_thread.run_sync(log.more)) is not None:
@@ -178,7 +180,8 @@ async def _follow(
             if part is None or part.ended:
                 return
             before = part
-            await asyncio.sleep(every_s)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(stage.closing.wait(), every_s)
     finally:
         stage.leave(seat)
 
