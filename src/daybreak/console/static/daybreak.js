@@ -135,7 +135,7 @@
   }
 
   // What scrolls sideways can be reached with the keyboard.
-  for (const table of document.querySelectorAll(".table")) {
+  for (const table of document.querySelectorAll(".across, .table")) {
     if (table.scrollWidth > table.clientWidth) table.tabIndex = 0;
   }
 
