@@ -230,6 +230,53 @@ def test_a_caller_who_may_not_write_the_folder_is_told_the_command(reachable: Pa
     assert "chmod 2770" in said.stdout
 
 
+def test_the_printed_command_opens_the_folder_to_its_group_and_nothing_that_shuts_the_group_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outside = tmp_path / "outside"
+    outside.touch(mode=0o600)
+    state = tmp_path / "it's [a] $HOME/of \\ *; things"
+    for name in ("logs", "private/run", "console", "fetched/nightly"):
+        (state / name).mkdir(parents=True)
+    for name in ("catalog.sqlite3", "logs/run.log", "private/run/key", "console/console.sqlite3", "fetched/nightly/a"):
+        (state / name).touch(mode=0o600)
+    (state / "logs" / "link").symlink_to(outside)
+    for name, its in (("", 0o755), ("logs", 0o2750), ("private/run", 0o2700), ("console", 0o700)):
+        (state / name).chmod(its)
+    monkeypatch.setattr("os.access", lambda *_: False)  # root may everything
+    with pytest.raises(ConfigError, match="not writable") as caught:
+        Catalog.open(state)
+    monkeypatch.undo()
+    line = 'sudo() { "$@"; }; ' + caught.value.hint
+    subprocess.run(["/bin/sh", "-c", line], check=True, stdin=subprocess.DEVNULL)
+    names = ("", "logs", "private", "private/run", "console", "fetched", "fetched/nightly")
+    assert {name: mode(state / name) for name in names} == {
+        **dict.fromkeys(names, 0o2770),
+        "private/run": 0o2700,
+        "console": 0o700,
+    }
+    assert {str(one.relative_to(state)): mode(one) for one in state.rglob("*") if one.is_file()} == {
+        "catalog.sqlite3": 0o660,
+        "logs/run.log": 0o660,
+        "logs/link": 0o600,
+        "private/run/key": 0o600,
+        "console/console.sqlite3": 0o600,
+        "fetched/nightly/a": 0o660,
+    }
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root mounts")
+def test_a_file_system_that_is_read_only_is_told_as_that(tmp_path: Path) -> None:
+    subprocess.run(["/usr/bin/mount", "-t", "tmpfs", "-o", "ro", "tmpfs", tmp_path], check=True)
+    try:
+        for folder in (tmp_path, tmp_path / "state"):
+            with pytest.raises(ConfigError, match="is on a file system that is read-only") as caught:
+                Catalog.open(folder)
+            assert caught.value.hint == "mount it for writing, or name another one with `state = …` or DAYBREAK_STATE"
+    finally:
+        subprocess.run(["/usr/bin/umount", tmp_path], check=True)
+
+
 def test_a_file_in_the_place_of_the_folder(tmp_path: Path) -> None:
     (tmp_path / "state").touch()
     with pytest.raises(ConfigError, match="not a folder"):

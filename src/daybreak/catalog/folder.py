@@ -6,6 +6,7 @@ Errors  `ConfigError` where the caller cannot write it, with the command that me
 
 from __future__ import annotations
 
+import errno
 import getpass
 import grp
 import os
@@ -19,6 +20,7 @@ from daybreak.errors import ConfigError
 
 FOLDER_MODE: Final = 0o2770
 FILE_MODE: Final = 0o660
+_ANOTHER: Final = "name another one with `state = …` or DAYBREAK_STATE"
 
 
 def make_folder(folder: Path) -> None:
@@ -33,14 +35,16 @@ def make_folder(folder: Path) -> None:
     except FileExistsError:
         pass
     except OSError as error:
+        if error.errno == errno.EROFS:
+            raise _read_only(folder) from error
         raise ConfigError(
             f"the state folder {folder} cannot be made: {error.strerror}",
             hint=f"make it once: sudo install -d -m 2770 -g {shlex.quote(_own_group())} {shlex.quote(str(folder))}",
         ) from error
     if not folder.is_dir():
-        raise ConfigError(
-            f"the state folder {folder} is not a folder", hint="name another one with `state = …` or DAYBREAK_STATE"
-        )
+        raise ConfigError(f"the state folder {folder} is not a folder", hint=_ANOTHER)
+    if os.statvfs(folder).f_flag & os.ST_RDONLY:
+        raise _read_only(folder)
     if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
         raise ConfigError(f"the state folder {folder} is not writable for {_me()}", hint=_mend(folder))
 
@@ -80,10 +84,23 @@ def _own_group() -> str:
     return _group_name(os.getegid())
 
 
+def _read_only(folder: Path) -> ConfigError:
+    """No mode helps there, and root cannot write it either."""
+    return ConfigError(
+        f"the state folder {folder} is on a file system that is read-only", hint=f"mount it for writing, or {_ANOTHER}"
+    )
+
+
 def _mend(folder: Path) -> str:
-    """The command that lets this caller write, by the group that the folder has."""
+    """The command that lets this caller write, by the group that the folder has.
+
+    Folders within that shut the group out stay so: the console's own, and what a run keeps to itself.
+    """
     status, where = folder.stat(), shlex.quote(str(folder))
-    repair = f"sudo chmod 2770 {where} && sudo chmod 660 {where}/*"
+    repair = (
+        f"sudo chmod 2770 {where} && sudo find {where} -mindepth 1 -type d ! -perm /070 -prune"
+        " -o -type d -exec chmod 2770 {} + -o ! -type l -exec chmod ug+rw,o= {} +"
+    )
     if status.st_gid in {os.getegid(), *os.getgroups()}:
         return repair
     if status.st_gid == 0:  # nobody should have to join root's group
