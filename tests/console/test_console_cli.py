@@ -139,6 +139,12 @@ def test_the_first_token_is_only_for_the_first(host: Host) -> None:
     assert "first user already" in host.call("first", expect=4)["message"]
 
 
+def test_a_state_folder_that_the_console_makes_is_shared_as_every_other(host: Host) -> None:
+    host.call("first")
+    assert stat.S_IMODE(host.state.stat().st_mode) == 0o2770
+    assert stat.S_IMODE((host.state / "console").stat().st_mode) == 0o700
+
+
 def test_the_file_is_its_owners_alone_and_holds_no_secret_in_clear(host: Host) -> None:
     host.call("user", "add", "ada", "--role", "admin", stdin=PASSWORD)
     token = host.call("token", "add", "ci", "--user", "ada", "--verbs", "look")["token"]

@@ -19,6 +19,7 @@ from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import ConnectionPoolEntry
 
+from daybreak.catalog.folder import make_folder
 from daybreak.console.accounts.schema import TRIGGERS, VERSION, metadata
 from daybreak.errors import ConfigError
 
@@ -61,8 +62,9 @@ class Store:
 def open_store(folder: Path) -> Store:
     """Open the accounts of `folder`, made where they are missing."""
     path = folder / FILE
+    if not folder.parent.exists():  # the state folder, where nobody made it before
+        make_folder(folder.parent)
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
         with contextlib.suppress(FileExistsError):
             folder.mkdir(mode=_FOLDER_MODE)
             folder.chmod(_FOLDER_MODE)
