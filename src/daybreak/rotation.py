@@ -2,22 +2,29 @@
 
 Shapes  a part is `n` of `t`, restic's own `--read-data-subset=n/t`: the packs whose first byte, modulo t, is n - 1.
 Units   t is at most 256, because that byte has no more values.
+Errors  `UsageError` for what somebody typed and restic would not take.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
 from daybreak import schedule
+from daybreak.errors import UsageError
 from daybreak.model import Schedule
 
 WITHIN: Final = timedelta(days=28)
 _MOST: Final = 256
 #: Without a schedule: as if somebody looked once a week.
 _BY_HAND: Final = 4
+_NAMED: Final = re.compile(r"(\d{1,3})/(\d{1,3})", re.ASCII)
+_SHARE: Final = re.compile(r"(\d+(?:\.\d+)?)%", re.ASCII)
+#: A number alone is no size to restic, and it counts the bytes in 63 bits.
+_SIZE: Final = re.compile(r"(\d{1,6})[KMGT]", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -38,6 +45,21 @@ class Reading:
     part: Part
     sound: bool
     planned: bool = True  # by the rotation, not because a person named the part
+
+
+def require_part(text: str) -> None:
+    """Raise UsageError where restic would not take what somebody wants to have read: `2/4`, `5%`, `500M`."""
+    named, share, size = _NAMED.fullmatch(text), _SHARE.fullmatch(text), _SIZE.fullmatch(text)
+    good = (
+        (named is not None and 1 <= int(named[1]) <= int(named[2]) <= _MOST)
+        or (share is not None and 0 < float(share[1]) <= 100)  # noqa: PLR2004 -- all of it
+        or (size is not None and int(size[1]) > 0)
+    )
+    if not good:
+        raise UsageError(
+            f"{text!r} is no part of a repository",
+            hint=f"write 1/7 (of at most {_MOST}), 5%, 500M (or K, G, T) or 100%",
+        )
 
 
 def parts_within(plan: Schedule | None, at: datetime) -> int:

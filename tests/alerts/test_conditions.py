@@ -12,6 +12,7 @@ import pytest
 from daybreak.catalog import Catalog, new_run_id
 from daybreak.jobs.alerts import Alerts, message_of
 from daybreak.jobs.conditions import COMPUTED, Condition, discreet, find_conditions
+from daybreak.jobs.status import status_of
 from daybreak.model import AlertEvent, BackupPlan, Database, Destination, Failure, Run, RunState, Schedule, SecretSource
 from daybreak.notify import Message
 
@@ -30,7 +31,15 @@ def catalog(tmp_path: Path) -> Iterator[Catalog]:
         yield one
 
 
-def add(catalog: Catalog, at: datetime, state: RunState, *, plan: str = "nightly", kind: str = "backup") -> Run:
+def add(
+    catalog: Catalog,
+    at: datetime,
+    state: RunState,
+    *,
+    plan: str = "nightly",
+    kind: str = "backup",
+    code: str = "DumpError",
+) -> Run:
     run = Run(
         id=new_run_id(at, random.Random(at.timestamp())),  # noqa: S311 -- a name, no secret
         plan=plan,
@@ -39,7 +48,7 @@ def add(catalog: Catalog, at: datetime, state: RunState, *, plan: str = "nightly
         trigger="cli",
         requested_at=at,
         ended_at=at + timedelta(minutes=1),
-        failure=Failure(code="DumpError", message="it broke", hint="mend it", exit_code=11)
+        failure=Failure(code=code, message="it broke", hint="mend it", exit_code=11)
         if state is RunState.FAILED
         else None,
     )
@@ -78,6 +87,27 @@ def test_a_check_of_a_repository_that_failed(catalog: Catalog) -> None:
     assert (found.plan, found.event) == ("r2", AlertEvent.CHECK_FAILED)
     add(catalog, NIGHT + timedelta(days=7), RunState.SUCCEEDED, plan="r2", kind="check")
     assert find_conditions(catalog, [PLAN], [], NIGHT) == []
+
+
+@pytest.mark.parametrize("kind", ["backup", "check", "drill"])
+def test_a_word_that_cannot_be_understood_says_nothing_of_the_plan(catalog: Catalog, kind: str) -> None:
+    add(catalog, NIGHT, RunState.SUCCEEDED, kind=kind)
+    slip = add(catalog, NIGHT + timedelta(minutes=9), RunState.FAILED, kind=kind, code="UsageError")
+    assert find_conditions(catalog, [PLAN], [], NIGHT) == []
+    if kind == "backup":
+        (status,) = status_of(catalog, [PLAN], [], NIGHT)
+        assert (status.state, status.attention) == ("succeeded", ())
+    failed = add(catalog, NIGHT + timedelta(minutes=5), RunState.FAILED, kind=kind)
+    (found,) = find_conditions(catalog, [PLAN], [], NIGHT)  # what was so before the slip is so still
+    assert found.run == failed.id != slip.id
+
+
+def test_a_drill_that_a_guard_refused_did_not_fail(catalog: Catalog) -> None:
+    add(catalog, NIGHT, RunState.FAILED, kind="drill", code="Refused")
+    (found,) = find_conditions(catalog, [PLAN], [], NIGHT)
+    assert found.event is AlertEvent.REFUSED
+    (status,) = status_of(catalog, [PLAN], [], NIGHT)
+    assert status.attention[0].startswith("its last drill was refused: ")
 
 
 @pytest.mark.parametrize(

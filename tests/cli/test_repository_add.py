@@ -235,3 +235,12 @@ def test_a_check_takes_its_slot_once(config: Path, tmp_path: Path) -> None:
     assert code == 0, err
     service = (units / "daybreak-check-usb-check.service").read_text()
     assert "repository check usb --slot now --trigger timer" in service
+
+
+@pytest.mark.parametrize("part", ["3/2", "9", "0%", "101%", "0M", "1/1000000"])
+def test_a_part_that_is_none_is_refused_before_there_is_a_run(config: Path, part: str) -> None:
+    config.write_text(config.read_text() + '[repositories.usb]\nurl = "/nowhere"\npassword_file = "/nowhere"\n')
+    code, out, _ = daybreak(config, "repository", "check", "--read", part, "--json")
+    assert (code, json.loads(out)["message"]) == (2, f"'{part}' is no part of a repository")
+    code, out, _ = daybreak(config, "runs", "--json")
+    assert json.loads(out)["runs"] == []

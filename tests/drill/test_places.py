@@ -125,7 +125,9 @@ def test_a_drill_beside_a_target_leaves_it_as_it_was(beside: tuple[Installation,
 
 def test_never_beside_production(beside: tuple[Installation, Server, str]):
     site, _, _ = beside
+    before = site.json("runs")
     assert site.json("drill", "--on", "prod", expect=4)["code"] == "Refused"
+    assert site.json("runs") == before  # what was not begun is no drill that failed
     site.configure(plan={"drill_on": "prod"})
     assert "no drill writes there" in site.json("drill", expect=3)["message"]
 

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from daybreak.errors import UsageError
 from daybreak.model import Schedule
-from daybreak.rotation import Part, Reading, next_parts, parts_within
+from daybreak.rotation import Part, Reading, next_parts, parts_within, require_part
 
 NOW = datetime(2026, 11, 25, 3, 0, tzinfo=UTC)
 
@@ -67,3 +68,38 @@ def test_a_rotation_ends_as_it_began_and_the_next_one_has_the_new_parts() -> Non
     assert next_parts([Reading(Part(3, 4), sound=True)], 28) == [Part(4, 4)]
     assert next_parts([Reading(Part(4, 4), sound=True)], 28) == [Part(1, 28)]
     assert next_parts([Reading(Part(1, 1), sound=True)], 1) == [Part(1, 1)]
+
+
+@pytest.mark.parametrize("text", ["1/1", "7/7", "256/256", "100%", "0.5%", "5%", "1K", "500M", "20G", "3T"])
+def test_what_restic_takes_is_a_part(text: str) -> None:
+    require_part(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "3/2",
+        "0/2",
+        "1/0",
+        "1/257",
+        "1/1000000",
+        "9",
+        "0%",
+        "0.0%",
+        "101%",
+        "-5%",
+        "0M",
+        "5MB",
+        "5m",
+        "half",
+        "--all",
+        "",
+        " 5%",
+        "5%\n",
+        "٣/٤",
+    ],
+)
+def test_what_restic_would_refuse_is_refused_before(text: str) -> None:
+    with pytest.raises(UsageError, match="is no part of a repository") as caught:
+        require_part(text)
+    assert "write 1/7" in caught.value.hint

@@ -15,7 +15,7 @@ from typing import Final
 
 from daybreak import schedule
 from daybreak.catalog import Catalog
-from daybreak.jobs.status import waiting_archive
+from daybreak.jobs.status import is_slip, waiting_archive
 from daybreak.model import AlertEvent, ArchiveState, BackupPlan, Failure, RefreshPlan, Run, RunState
 from daybreak.units import show_instant
 
@@ -88,11 +88,10 @@ def _of_plan(
 ) -> list[Condition]:
     runs = catalog.runs.list(plan=plan.name, kind=kind, limit=20)
     found: list[Condition] = []
-    last = next((run for run in runs if run.state in _TURNED_OUT), None)
+    last = next((run for run in runs if run.state in _TURNED_OUT and not is_slip(run)), None)
     if last is not None and last.state is not RunState.SUCCEEDED and not _made_good(catalog, plan, last):
-        refused = last.failure is not None and last.failure.code == "Refused"
-        if not (quarantined and last.failure is not None and last.failure.code == "ArchiveError"):
-            found.append(condition_of(last, AlertEvent.REFUSED if refused else AlertEvent.FAILED))
+        told = quarantined and last.failure is not None and last.failure.code == "ArchiveError"
+        found += [] if told else [condition_of(last, _event_of(last, AlertEvent.FAILED))]
     due = None if plan.schedule is None else schedule.last_slot(plan.schedule, at)
     if due is not None and runs:
         late = _late(runs, plan.name, kind, due.due_at, at)
@@ -130,6 +129,11 @@ def condition_of(run: Run, event: AlertEvent) -> Condition:
     )
 
 
+def _event_of(run: Run, otherwise: AlertEvent) -> AlertEvent:
+    """What a run that did not succeed is: a guard's no is no failure of what it guards."""
+    return AlertEvent.REFUSED if run.failure is not None and run.failure.code == "Refused" else otherwise
+
+
 def _late(runs: Sequence[Run], plan: str, kind: str, slot: datetime, at: datetime) -> Condition | None:
     """A slot that passed and that no run came for. Before the first run of a plan nobody expects one."""
     if at < slot + GRACE:
@@ -151,9 +155,12 @@ def _checks(catalog: Catalog) -> list[Condition]:
     for kind in _CHECKS:
         seen: set[str] = set()
         for brief in catalog.history.briefs(kinds=(kind,), limit=50):
-            if brief.state in _TURNED_OUT and brief.plan not in seen:
-                seen.add(brief.plan)
-                run = None if brief.state is RunState.SUCCEEDED else catalog.runs.get(brief.id)
-                if run is not None:
-                    found.append(condition_of(run, AlertEvent.CHECK_FAILED))
+            if brief.state not in _TURNED_OUT or brief.plan in seen:
+                continue
+            run = None if brief.state is RunState.SUCCEEDED else catalog.runs.get(brief.id)
+            if run is not None and is_slip(run):
+                continue
+            seen.add(brief.plan)
+            if run is not None:
+                found.append(condition_of(run, _event_of(run, AlertEvent.CHECK_FAILED)))
     return found

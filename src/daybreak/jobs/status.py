@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Final
 
 from daybreak import schedule
 from daybreak.catalog import Catalog
 from daybreak.catalog.records import ArchiveRecord, ProofRecord, Shipment
+from daybreak.errors import UsageError
 from daybreak.jobs import backlog
 from daybreak.jobs.backlog import Waiting
 from daybreak.jobs.doctor import floors
@@ -18,6 +20,8 @@ from daybreak.units import rfc3339, show_duration, show_instant
 from daybreak.upkeep import RepositoryPlan
 
 _NEVER = "never run"
+#: So many runs back one is looked for that says something.
+_LOOKED_AT: Final = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,7 +85,8 @@ class PlanStatus:
                 f"(daybreak run show {one.run}; daybreak drill {self.plan})"
             )
         elif drill is not None and drill.state in {RunState.FAILED, RunState.LOST}:
-            said.append(f"its last drill failed: {drill.reason} (daybreak run show {drill.id})")
+            how = "was refused" if drill.failure is not None and drill.failure.code == "Refused" else "failed"
+            said.append(f"its last drill {how}: {drill.reason} (daybreak run show {drill.id})")
         if self.waiting and not any("off-site" in one for one in said):
             lacking = sorted({repository.name for one in self.waiting for repository in one.lacking})
             said.append(
@@ -176,6 +181,15 @@ def waiting_archive(catalog: Catalog, plan: BackupPlan) -> ArchiveRecord | None:
     return found
 
 
+def is_slip(run: Run) -> bool:
+    """Whether a run ended at a word of its caller: that says nothing of the plan."""
+    return run.failure is not None and run.failure.code == UsageError.__name__
+
+
+def _last(catalog: Catalog, plan: str, kind: str) -> Run | None:
+    return next((one for one in catalog.runs.list(plan=plan, kind=kind, limit=_LOOKED_AT) if not is_slip(one)), None)
+
+
 def _backup_status(catalog: Catalog, plan: BackupPlan, at: datetime) -> PlanStatus:
     return replace(
         _status(catalog, plan, "backup", at),
@@ -185,7 +199,7 @@ def _backup_status(catalog: Catalog, plan: BackupPlan, at: datetime) -> PlanStat
         proven=next(iter(catalog.archives.list(plan.name, proven=True, limit=1)), None),
         proof=catalog.proofs.newest_passed(plan.name),
         doubt=doubted(catalog, plan.name),
-        last_drill=next(iter(catalog.runs.list(plan=plan.name, kind="drill", limit=1)), None),
+        last_drill=_last(catalog, plan.name, "drill"),
         waiting=tuple(backlog.waiting(catalog, plan)),
     )
 
@@ -199,7 +213,7 @@ def _refresh_status(catalog: Catalog, plan: RefreshPlan, at: datetime) -> PlanSt
 
 
 def _status(catalog: Catalog, plan: BackupPlan | RefreshPlan | RepositoryPlan, kind: str, at: datetime) -> PlanStatus:
-    last = next(iter(catalog.runs.list(plan=plan.name, kind=kind, limit=1)), None)
+    last = _last(catalog, plan.name, kind)
     success = next(iter(catalog.runs.list(plan=plan.name, kind=kind, state=RunState.SUCCEEDED, limit=1)), None)
     success_at = success.ended_at if success else None
     return PlanStatus(

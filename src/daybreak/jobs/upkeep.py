@@ -13,7 +13,6 @@ Errors  `OffsiteError` (its reason is `damaged` for damage), `Busy`, `Refused`.
 from __future__ import annotations
 
 import contextlib
-import re
 import time
 from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -26,7 +25,7 @@ from zoneinfo import ZoneInfo
 from daybreak import files
 from daybreak.catalog import Catalog
 from daybreak.catalog.records import Shipment
-from daybreak.errors import Busy, Cancelled, OffsiteError, Refused, UsageError
+from daybreak.errors import Busy, Cancelled, OffsiteError, Refused
 from daybreak.jobs.parcel import OURS
 from daybreak.jobs.run import RunContext, Skip, now
 from daybreak.model import Repository, Snapshot
@@ -189,8 +188,6 @@ def _parts(run: RunContext, plan: RepositoryPlan, read: str) -> list[tuple[str, 
     due = next_parts(readings(run.catalog, plan.repository.name), parts_within(plan.schedule, now()))
     if not read:
         return [(str(part), part == due[-1]) for part in due]
-    if re.fullmatch(r"\d+/\d+|\d+(\.\d+)?%|\d+[KMGT]?", read) is None or _part(read) == Part(0, 0):
-        raise UsageError(f"{read!r} is no part of a repository", hint="write 1/7, 5%, 500M or 100%")
     wanted = str(_part(read) or read)
     again = [] if wanted == str(_ALL) else [str(part) for part in due[:-1] if str(part) != wanted]
     return [(part, False) for part in [*again, wanted]]

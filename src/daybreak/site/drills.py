@@ -9,6 +9,7 @@ from pathlib import Path
 from daybreak.jobs import drill as drilling
 from daybreak.jobs import open_archive as opening
 from daybreak.jobs.choice import LATEST, choose
+from daybreak.jobs.guard import refuse_protected
 from daybreak.jobs.run import RunContext
 from daybreak.jobs.throwaway import Wish
 from daybreak.model import BackupPlan, Place, Run
@@ -58,6 +59,8 @@ class Drills(Base):
         named = image is not None or on is not None
         if named:
             target = None if on is None else pick(self.settings.databases, on, "database")
+            if target is not None:  # said before there is a run that would count as a drill
+                refuse_protected(target, self.protected)
             return Wish(tools=tuple(tools), image=image, on=target, protected=self.protected, installed=False)
         return Wish(
             tools=tuple(tools),

@@ -16,6 +16,7 @@ from daybreak.jobs.run import RunContext, now
 from daybreak.model import BackupPlan, Repository, Run, SecretSource
 from daybreak.process import Runner
 from daybreak.restic import Listing, Lock, Restic
+from daybreak.rotation import require_part
 from daybreak.secret import Secret
 from daybreak.site.base import Base
 from daybreak.site.configuring import CONFIGURATION, save
@@ -78,7 +79,9 @@ class Repositories(Base):
         return chosen.name, repository.init(self._restic(chosen))
 
     def check_repository(self, name: str | None, *, read: str, slot: str | None = None) -> Run:
-        """`daybreak repository check`."""
+        """`daybreak repository check`. Raise UsageError for a `read` that is none, before there is a run of it."""
+        if read:
+            require_part(read)
         plan = self.settings.upkeep[Upkeep.CHECK.plan_of(self.repository(name).name)]
         senders = self._senders(plan.repository)
         zones = {one.name: one.zone for one in self.settings.backups.values()}
