@@ -244,3 +244,14 @@ def test_a_part_that_is_none_is_refused_before_there_is_a_run(config: Path, part
     assert (code, json.loads(out)["message"]) == (2, f"'{part}' is no part of a repository")
     code, out, _ = daybreak(config, "runs", "--json")
     assert json.loads(out)["runs"] == []
+
+
+@pytest.mark.parametrize("name", ["bad/name", "../up", "a b", "", "r" * 64])
+def test_a_name_that_is_none_is_refused_as_the_word_that_it_is(config: Path, tmp_path: Path, name: str) -> None:
+    before = config.read_text()
+    code, out, _ = daybreak(config, "repository", "add", name, "--url", str(tmp_path / "r"), "--written-down", "--json")
+    said = json.loads(out)
+    assert (code, said["message"]) == (2, f"{name!r} cannot be the name of a repository")
+    assert "letters, digits, _ and -" in said["hint"]
+    assert config.read_text() == before
+    assert not (tmp_path / "r").exists()

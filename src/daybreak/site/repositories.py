@@ -8,6 +8,7 @@ from pathlib import Path
 
 from daybreak import config
 from daybreak.config import editing
+from daybreak.config.fields import NAME
 from daybreak.credentials import read_secret
 from daybreak.errors import OffsiteError, Refused, UsageError
 from daybreak.jobs import forget, repository, upkeep
@@ -50,8 +51,13 @@ class Repositories(Base):
         """`daybreak repository add`: into the configuration, with a password, and made.
 
         A password that is made here is shown to `confirm` before anything is written; None: a person has said that
-        it will be copied from the file. Raise Refused where nobody confirms it.
+        it will be copied from the file. Raise Refused where nobody confirms it, UsageError for what is no name.
         """
+        if NAME.fullmatch(name) is None:
+            raise UsageError(
+                f"{name!r} cannot be the name of a repository",
+                hint="it must be made of letters, digits, _ and - (at most 63)",
+            )
         path = self.file.resolve()
         before = path.read_bytes()
         file = password_file or path.with_name(f"{name}.password")
