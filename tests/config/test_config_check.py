@@ -281,6 +281,10 @@ FAULTS = [
     ("keep = {", "keep = 5 #", "repositories.r2.keep: must be a table"),
     ('password_file = "/etc/daybreak/r2.password"', "", "repositories.r2: a restic repository needs password_file"),
     ("s3:https://ACCOUNT", "rest:https://me:canary@host", "repositories.r2.url: holds a password"),
+    ("s3:https://ACCOUNT", "rel/path", "repositories.r2.url: must be the absolute path of a folder"),
+    ("s3:https://ACCOUNT", "./rel", "repositories.r2.url: must be the absolute path of a folder"),
+    ("s3:https://ACCOUNT", "local:rel", "repositories.r2.url: must be the absolute path of a folder"),
+    ("s3:https://ACCOUNT", "S3:https://ACCOUNT", "repositories.r2.url: must be the absolute path of a folder"),
     ("env_file =", 'env = { AWS_SECRET_ACCESS_KEY = "canary" } #', "repositories.r2.env: AWS_SECRET_ACCESS_KEY is a secret"),
     ("env_file =", 'env = { RESTIC_PASSWORD_FILE = "canary" } #', "repositories.r2.env: RESTIC_PASSWORD_FILE is what"),
     ("env_file =", 'env = { "A B" = "canary" } #', "repositories.r2.env: 'A B' is not the name"),
@@ -296,6 +300,27 @@ def test_a_fault_is_named_by_its_path(file: Path, old: str, new: str, expected: 
     assert GOOD.count(old) >= 1
     problems = problems_of(file, GOOD.replace(old, new, 1))
     assert any(problem.startswith(expected) for problem in problems), problems
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "/srv/r",
+        "local:/srv/r",
+        "s3:s3.amazonaws.com/bucket",
+        "b2:bucket:path",
+        "azure:container:/",
+        "gs:bucket:/x",
+        "swift:container:/x",
+        "rclone:remote:rel/path",
+        "rest:http://host:8000/",
+        "sftp:user@host:rel/path",
+        "sftp://user@[::1]:2222//srv/r",
+    ],
+)
+def test_every_kind_of_storage_of_restics_is_taken(file: Path, url: str) -> None:
+    file.write_text(GOOD.replace("s3:https://ACCOUNT.r2.cloudflarestorage.com/genji-db-backups", url))
+    assert config.check(file).repositories["r2"].url == url
 
 
 def test_one_fault_is_one_line(file: Path) -> None:

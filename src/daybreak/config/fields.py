@@ -30,6 +30,9 @@ _OURS: Final = {
 }
 #: A repository from which this host deletes nothing.
 NEVER: Final = "never"
+#: Of restic's kinds of storage those that are no folder of this host; what has no kind is one to restic.
+_STORAGES: Final = "azure|b2|gs|rclone|rest|s3|sftp|swift"
+_REPOSITORY_URL: Final = re.compile(rf"(?:{_STORAGES}):.+|(?:local:)?/.*", re.DOTALL)
 _SLOWEST: Final = 1024
 _TITLE_LENGTH: Final = 80
 _PART: Final = r'(?:[a-z_][a-z0-9_$]*|"(?:[^"\0]|"")+")'
@@ -233,6 +236,11 @@ def _repository_url(value: object) -> str:
     text = _text(value, "the address of a restic repository")
     if not text.strip():
         raise ValueError("is empty")
+    if _REPOSITORY_URL.fullmatch(text) is None:
+        raise ValueError(
+            "must be the absolute path of a folder, beginning with a slash, or begin with the kind of its storage: "
+            f"{_STORAGES.replace('|', ':, ')}:"
+        )
     # In a path or an S3 key a colon before an @ is fine; in user:password@host it is a secret.
     if re.match(r"[a-z0-9]+:(?:[a-z]+://|//)[^/@]*:[^/@]*@", text):
         raise ValueError(
@@ -307,7 +315,9 @@ Event = Literal[
 ]
 ImageName = Annotated[str, BeforeValidator(_image), _schema("string", pattern="^[A-Za-z0-9][A-Za-z0-9._/:@-]*$")]
 SshDestination = Annotated[str, BeforeValidator(_ssh_destination), _schema("string", pattern=r"^[^-\s]\S*$")]
-RepositoryUrl = Annotated[str, BeforeValidator(_repository_url), _schema("string", minLength=1)]
+RepositoryUrl = Annotated[
+    str, BeforeValidator(_repository_url), _schema("string", pattern=rf"^(({_STORAGES}):.|(local:)?/)")
+]
 PlainEnv = Annotated[
     dict[str, str], BeforeValidator(_plain_env), _schema("object", additionalProperties={"type": "string"})
 ]

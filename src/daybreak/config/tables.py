@@ -262,7 +262,7 @@ class RepositoryTable(PasswordTable):
     """A restic repository, for copies off-site."""
 
     url: RepositoryUrl = Field(
-        description="The repository as restic writes it, without a password.",
+        description="The repository as restic writes it, without a password; a folder here by its absolute path.",
         examples=["s3:https://ACCOUNT.r2.cloudflarestorage.com/genji-db-backups"],
     )
     env_file: AbsolutePath | None = Field(
