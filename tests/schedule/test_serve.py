@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from daybreak.model import Schedule, Timed
+from daybreak.model import Schedule, SlotState, Timed
 from daybreak.serving import _signals
 from installation import PROGRAM, Installation, Started, processes, wait_for
 
@@ -156,6 +156,26 @@ def test_a_person_always_gets_a_dump(site: Installation) -> None:
     text = site.call("schedule").out
     assert f"run {first['run']} by cli, succeeded" in text
     assert "UTC" in text
+
+
+def test_a_slot_of_years_ago_is_not_done_and_begins_no_years_of_missed_ones(site: Installation) -> None:
+    with site.catalog() as catalog:
+        catalog.slots.watch_only([])  # nobody watches the plan
+    long_ago = f"2019-01-01 {site.plan['schedule']}"
+    first, again = (site.backup("--slot", long_ago) for _ in range(2))
+    assert first["reason"].startswith("the slots of backup nightly count from now on; the next one is ")
+    assert again["reason"].startswith(
+        f"the slot {long_ago} of backup nightly was due more than 12 h 00 m ago (catch_up)"
+    )
+    assert states(site) == ["skipped", "skipped"]
+    site.backup("--slot", "now")
+    with site.catalog() as catalog:
+        (slot,) = catalog.slots.list(
+            Timed(kind="backup", plan="nightly", schedule=Schedule(spec="00:00", timezone="UTC")),
+            until=datetime.now(UTC),
+            limit=10,
+        )
+    assert slot.state is SlotState.CLAIMED
 
 
 def test_a_slot_without_a_schedule_and_a_trigger_that_is_no_word_are_refused(site: Installation) -> None:

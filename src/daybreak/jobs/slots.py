@@ -98,14 +98,11 @@ def take(run: RunContext, timed: Timed, text: str) -> None:
     """Take the slot that a caller came for; end the run as skipped where there is nothing left to do."""
     at = run.requested_at
     slot = asked_slot(timed, text, at)
-    if slot is None or _is_before_all(run.catalog, timed, text, slot, at):
+    late = _too_late(run.catalog, timed, slot, at)
+    if slot is None or late:
         waiting = open_slots(run.catalog, timed, at, since=at)
         _settle_all(run.catalog, timed, decide(timed.schedule, waiting, at), at)
-        coming = next_slot(timed.schedule, at).key
-        if slot is not None:
-            raise Skip(f"the slots of {timed} count from now on; the next one is {coming}")
-        catch_up = show_duration(timed.schedule.catch_up.total_seconds())
-        raise Skip(f"no slot of {timed} was due within {catch_up} (catch_up); the next one is {coming}")
+        raise Skip(f"{late}; the next one is {next_slot(timed.schedule, at).key}")
     run.result["slot"] = slot.key
     warning = claim(run.catalog, run.engine.is_alive, timed, slot, run=run.id, trigger=run.trigger, at=at)
     if warning:
@@ -113,10 +110,22 @@ def take(run: RunContext, timed: Timed, text: str) -> None:
     run.log.write(f"took the slot {slot.key} of {timed}, due at {slot.due_at:%Y-%m-%d %H:%M} UTC")
 
 
-def _is_before_all(catalog: Catalog, timed: Timed, text: str, slot: Slot, at: datetime) -> bool:
-    """Whether the slot came before anybody watched this plan; who comes for it within `grace` is the first to."""
-    late = at - slot.due_at > max(timed.schedule.grace, EARLY)
-    return text == _NOW and late and catalog.slots.watched(timed) is None
+def _too_late(catalog: Catalog, timed: Timed, slot: Slot | None, at: datetime) -> str:
+    """Why a slot that nobody took is not taken any more, in words; "" where it is, or where its row tells its end.
+
+    Before anybody watched a plan there are no slots, but for who comes within `grace`: that is the first to watch.
+    """
+    catch_up = show_duration(timed.schedule.catch_up.total_seconds())
+    if slot is None:
+        return f"no slot of {timed} was due within {catch_up} (catch_up)"
+    known, ago = catalog.slots.get(timed, slot.key), at - slot.due_at
+    if known is not None and not is_open(known):
+        return ""
+    if ago > max(timed.schedule.grace, EARLY) and catalog.slots.watched(timed) is None:
+        return f"the slots of {timed} count from now on"
+    if ago > timed.schedule.catch_up:
+        return f"the slot {slot.key} of {timed} was due more than {catch_up} ago (catch_up)"
+    return ""
 
 
 def claim(
