@@ -26,6 +26,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Final
 
 from daybreak import config
+from daybreak.config.console import sound_console
 from daybreak.errors import Busy, ConfigError, DaybreakError
 from daybreak.jobs.run import Listener, now
 from daybreak.scheduler import ACCEPTED, LOOK, Keeper, Say, keeping
@@ -47,7 +48,9 @@ class Part(StrEnum):
 
 
 BOTH: Final = frozenset(Part)
+#: Single pieces of a file: the rest may be no TOML.
 _STATE: Final = re.compile(r"^state\s*=.*$", re.MULTILINE)
+_CONSOLE: Final = re.compile(r"^\[console\].*?(?=^\[(?!console\.)|\Z)", re.MULTILINE | re.DOTALL)
 
 
 def serve(explicit: Path | None, *, listener: Listener, say: Say, parts: frozenset[Part] = BOTH) -> None:
@@ -148,6 +151,7 @@ class _Serving:
         else:
             if self._fault:
                 self._say(f"the schedule is kept: {self._keeper.outlook(now())}")
+                self._invite()
             self._fault = ""
         if self._pages is not None:
             self._see(self._pages.world)
@@ -157,8 +161,8 @@ class _Serving:
         from daybreak.console.listening import Pages  # noqa: PLC0415 -- see above
         from daybreak.console.world import World  # noqa: PLC0415 -- see above
 
-        settings, folder, _ = _look(self._file)
-        console = settings.console if settings is not None else Console()
+        settings, folder, fault = _look(self._file)
+        console = settings.console if settings is not None else _console_of(self._file)
         world = World(console=console, folder=folder, settings=settings, catalog=None, alone=self._parts == BOTH)
         world.reread = lambda: self._see(world)
         world.reread()
@@ -168,14 +172,19 @@ class _Serving:
         except (DaybreakError, OSError) as error:
             if Part.RUNNER not in self._parts:
                 raise
-            fault = _in_words(error)
-            if fault != self._unseen:  # the schedule is kept all the same
-                self._say(f"nobody can look at the console: {fault}")
-            self._unseen = fault
+            unseen = _in_words(error)
+            if unseen != self._unseen:  # the schedule is kept all the same
+                self._say(f"nobody can look at the console: {unseen}")
+            self._unseen = unseen
             return
         self._pages, self._unseen = pages, ""
         self._say(f"the console is at {address}")
-        if pages.awaits_first:
+        if not fault:  # `console first` would not take the file either
+            self._invite()
+
+    def _invite(self) -> None:
+        """Say how the first person comes in, where there is nobody yet."""
+        if self._pages is not None and self._pages.awaits_first:
             self._say("nobody can sign in yet: `daybreak console first` on this host makes the way in")
 
     def _see(self, world: World) -> None:
@@ -201,12 +210,22 @@ def _look(file: Path, known: Path | None = None) -> tuple[Settings | None, Path,
 
 def _folder_of(file: Path) -> Path:
     """The state folder of a file that has faults: as it says, if it says so much, else where it is by itself."""
-    named = ""
-    with contextlib.suppress(OSError, ValueError):
-        found = _STATE.search(file.read_text("utf-8"))  # the line alone: the rest may be no TOML
-        named = str(tomllib.loads(found[0])["state"]) if found else ""
+    named = str(_piece(file, _STATE).get("state", ""))
     state = Path(named) if Path(named).is_absolute() else None
     return config.choose_state(state, os.environ, is_root=os.geteuid() == 0, home=Path.home())
+
+
+def _console_of(file: Path) -> Console:
+    """The console of a file that has faults: as it says, if that much of it is sound, else as it is by itself."""
+    return sound_console(_piece(file, _CONSOLE).get("console", {})) or Console()
+
+
+def _piece(file: Path, pattern: re.Pattern[str]) -> dict[str, object]:
+    """What a piece of a file says; nothing where it is not there, or no TOML by itself."""
+    with contextlib.suppress(OSError, ValueError):
+        found = pattern.search(file.read_text("utf-8"))
+        return tomllib.loads(found[0]) if found else {}
+    return {}
 
 
 def _in_words(error: DaybreakError | OSError) -> str:

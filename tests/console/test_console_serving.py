@@ -78,7 +78,6 @@ def test_a_configuration_with_faults_is_told_and_mended_without_a_restart(served
     good = served.town.site.file.read_text()
     served.person("ada", Role.ADMIN)
     served.town.site.file.write_text(good.replace('backup = "nightly"', 'backup = "nihgtly"'))
-    # The port cannot be read from a file with faults: the console is where it is by itself, or where it was.
     with served.town.site.start("serve") as process:
         wait_for(lambda: "no schedule is kept" in process.err.read_text(), within_s=60, what="the fault")
         assert "did you mean" in process.err.read_text()
@@ -86,6 +85,26 @@ def test_a_configuration_with_faults_is_told_and_mended_without_a_restart(served
         served.town.site.file.write_text(good)
         process.process.send_signal(signal.SIGHUP)
         wait_for(lambda: "the schedule is kept" in process.err.read_text(), what="the schedule")
+        process.process.terminate()
+        assert process.end(30).code == 0
+
+
+@pytest.mark.parametrize("fault", ["\n[refreshes.none]\n", "\n[broken\n"], ids=["meaning", "TOML"])
+def test_with_a_faulty_file_the_console_is_where_the_file_says(served: Served, fault: str) -> None:
+    good = served.town.site.file.read_text()
+    own = served.town.site.folder / "own"
+    text = good.replace("[console]\n", f"[console]\nstate = '{own}'\n")
+    assert text != good
+    served.town.site.file.write_text(text + fault)
+    with served.town.site.start("serve") as process:
+        wait_for(lambda: "console is at" in process.err.read_text(), within_s=60, what="the console")
+        said = process.err.read_text()
+        assert f"the console is at {served.base}\n" in said
+        assert (own / "console.sqlite3").exists()
+        assert "console first" not in said  # which would not take the file
+        served.town.site.file.write_text(text)
+        process.process.send_signal(signal.SIGHUP)
+        wait_for(lambda: "`daybreak console first` on this host" in process.err.read_text(), what="the way in")
         process.process.terminate()
         assert process.end(30).code == 0
 

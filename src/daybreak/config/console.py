@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BeforeValidator, Field, WithJsonSchema
+from pydantic import BeforeValidator, Field, ValidationError, WithJsonSchema
 
 from daybreak.config.base import ClientSecretTable, Table, source_of
 from daybreak.config.fields import AbsolutePath, PositiveDuration
@@ -157,6 +157,15 @@ def console_of(table: ConsoleTable | None) -> Console:
         session=table.session,
         oidc=None if table.oidc is None else _oidc_of(table.oidc),
     )
+
+
+def sound_console(table: object) -> Console | None:
+    """The console of a table in a file that has faults elsewhere; None where it has its own."""
+    try:
+        found = ConsoleTable.model_validate(table)
+    except ValidationError:
+        return None
+    return None if any(console_problems(found)) else console_of(found)
 
 
 def _proxies(table: ConsoleTable) -> tuple[str, ...]:
