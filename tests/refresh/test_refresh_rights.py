@@ -164,3 +164,32 @@ def test_large_objects_keep_their_rights_and_new_ones_get_the_default(
     site.refresh()
     assert dev.psql(LARGE, site.dev_db) == f"{had}\n4714|reader|SELECT"
     site.drop()
+
+
+OWN = """
+SELECT o, string_agg(a.privilege_type, ' ' ORDER BY a.privilege_type) FROM (
+    SELECT relname::text, relacl FROM pg_class WHERE relnamespace = 'app'::regnamespace
+    UNION ALL SELECT 'default ' || defaclobjtype::text, defaclacl FROM pg_default_acl) q(o, acl), aclexplode(acl) a
+ WHERE a.grantee = '{owner}'::regrole AND a.privilege_type IN ('INSERT', 'DELETE', 'SELECT') GROUP BY 1 ORDER BY 1"""
+
+
+@pytest.mark.parametrize("major", [15, 18])
+def test_what_an_owner_took_from_himself_stays_away(couple: Coupling, servers: Servers, major: int) -> None:
+    prod = servers[major]
+    name = prod.fresh()
+    prod.psql("CREATE SCHEMA app; CREATE TABLE app.t (n int); CREATE SEQUENCE app.s", name)
+    site = couple(name, majors=(major, major))
+    site.refresh()
+    site.dev.psql(
+        f'SET ROLE "{OWNER}"; REVOKE INSERT, DELETE ON app.t FROM "{OWNER}";'
+        f'REVOKE ALL ON SEQUENCE app.s FROM "{OWNER}"; ALTER DEFAULT PRIVILEGES REVOKE INSERT ON TABLES FROM "{OWNER}"',
+        site.dev_db,
+    )
+    own = OWN.format(owner=f'"{OWNER}"')
+    had = "default r|DELETE SELECT\nt|SELECT"
+    assert site.dev.psql(own, site.dev_db) == had
+    prod.psql("CREATE TABLE app.later (n int)", name)
+    site.refresh("--fresh")
+    assert site.dev.psql(own, site.dev_db) == "default r|DELETE SELECT\nlater|DELETE SELECT\nt|SELECT"
+    site.drop()
+    prod.drop_database(name)

@@ -23,7 +23,12 @@ SELECT pg_get_userbyid(d.defaclrole) AS role, n.nspname AS schema, d.defaclobjty
        (SELECT coalesce(json_agg(json_build_object(
                    'grantee', CASE a.grantee WHEN 0 THEN NULL ELSE pg_get_userbyid(a.grantee) END,
                    'privilege', a.privilege_type, 'grantable', a.is_grantable)), '[]')
-          FROM aclexplode(d.defaclacl) a WHERE a.grantee <> d.defaclrole) AS acl
+          FROM aclexplode(d.defaclacl) a WHERE a.grantee <> d.defaclrole) AS acl,
+       (SELECT coalesce(json_agg(a.privilege_type), '[]')
+          FROM aclexplode(acldefault(CASE defaclobjtype WHEN 'S' THEN 's' ELSE defaclobjtype END, d.defaclrole)) a
+         WHERE a.grantee = d.defaclrole AND d.defaclnamespace = 0 AND NOT EXISTS (
+               SELECT FROM aclexplode(d.defaclacl) b
+                WHERE b.grantee = a.grantee AND b.privilege_type = a.privilege_type)) AS lost
   FROM pg_default_acl d LEFT JOIN pg_namespace n ON n.oid = d.defaclnamespace"""
 #: The letter of pg_default_acl -> what it is called, and the kinds of objects that it counts for.
 _KINDS: Final = {
@@ -72,6 +77,7 @@ class Item:
     part: str | None  # the column
     owner: str
     grants: tuple[Grant, ...] | None  # None: those that it was made with
+    lost: tuple[str, ...]  # what its owner took from himself
 
     @property
     def key(self) -> tuple[str, str, str | None]:
@@ -87,6 +93,7 @@ class Default:
     schema: str | None  # None: everywhere
     kind: str  # the letter of the catalogue
     grants: tuple[Grant, ...]
+    lost: tuple[str, ...]  # what the role took from himself
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,11 +120,18 @@ def rights_of(server: Postgres, dbname: str, *, everything: bool = False) -> Rig
                 part=row["part"],
                 owner=row["owner"],
                 grants=None if row["acl"] is None else _grants(row["acl"]),
+                lost=tuple(row["lost"] or ()),
             )
             for row in rows
         ),
         defaults=tuple(
-            Default(role=row["role"], schema=row["schema"], kind=row["kind"], grants=_grants(row["acl"]))
+            Default(
+                role=row["role"],
+                schema=row["schema"],
+                kind=row["kind"],
+                grants=_grants(row["acl"]),
+                lost=tuple(row["lost"]),
+            )
             for row in server.query(_DEFAULTS, dbname=dbname)
             if row["kind"] in _KINDS
         ),
@@ -135,7 +149,7 @@ def statements(old: Rights, new: Iterable[Item]) -> Iterator[str]:
         before = known.get(item.key)
         if before is not None:
             if before.grants is not None:
-                yield from _restated(item, before.grants)
+                yield from _restated(item, before.grants, before.lost)
         elif item.part is None:
             defaults = [
                 one
@@ -143,15 +157,18 @@ def statements(old: Rights, new: Iterable[Item]) -> Iterator[str]:
                 if _COUNTS_FOR[one.kind] == item.kind and one.role == item.owner and one.schema in {None, item.schema}
             ]
             if any(one.schema is None for one in defaults):
-                yield from _restated(item, [grant for one in defaults for grant in one.grants])
+                lost = [privilege for one in defaults for privilege in one.lost]
+                yield from _restated(item, [grant for one in defaults for grant in one.grants], lost)
             else:
                 yield from _given(item, [grant for one in defaults for grant in one.grants])
 
 
-def _restated(item: Item, grants: Iterable[Grant]) -> Iterator[str]:
-    """Exactly these: PostgreSQL gives PUBLIC some rights on new routines and types."""
+def _restated(item: Item, grants: Iterable[Grant], lost: Sequence[str]) -> Iterator[str]:
+    """Exactly these: PostgreSQL gives PUBLIC some rights on new routines and types, and an owner all of them."""
     if item.kind != "COLUMN":
         yield f"REVOKE ALL ON {item.kind} {item.identity} FROM PUBLIC"
+    if lost:
+        yield f"REVOKE {', '.join(lost)} ON {item.kind} {item.identity} FROM {identifier(item.owner)}"
     yield from _given(item, grants)
 
 
@@ -172,6 +189,8 @@ def default_statements(old: Rights, schemas: Iterable[str]) -> Iterator[str]:
         subject = f"ALTER DEFAULT PRIVILEGES FOR ROLE {identifier(one.role)}{where}"
         if one.schema is None:
             yield f"{subject} REVOKE ALL ON {_KINDS[one.kind]} FROM PUBLIC"
+        if one.lost:
+            yield f"{subject} REVOKE {', '.join(one.lost)} ON {_KINDS[one.kind]} FROM {identifier(one.role)}"
         for grant in one.grants:
             yield f"{subject} GRANT {grant.privilege} ON {_KINDS[one.kind]} {grant.to}"
 

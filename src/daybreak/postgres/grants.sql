@@ -30,6 +30,11 @@ SELECT kind, schema, identity, part, pg_get_userbyid(owner) AS owner,
             THEN (SELECT coalesce(json_agg(json_build_object(
                              'grantee', CASE a.grantee WHEN 0 THEN NULL ELSE pg_get_userbyid(a.grantee) END,
                              'privilege', a.privilege_type, 'grantable', a.is_grantable)), '[]')
-                    FROM aclexplode(acl) a WHERE a.grantee <> owner) END AS acl
-  FROM object
+                    FROM aclexplode(acl) a WHERE a.grantee <> owner) END AS acl,
+       (SELECT json_agg(a.privilege_type)
+          FROM aclexplode(acldefault(letter, owner)) a
+         WHERE a.grantee = owner AND acl IS NOT NULL AND NOT EXISTS (
+               SELECT FROM aclexplode(acl) b WHERE b.grantee = owner AND b.privilege_type = a.privilege_type)) AS lost
+  FROM object LEFT JOIN (VALUES ('SCHEMA', 'n'::"char"), ('TABLE', 'r'), ('SEQUENCE', 's'), ('ROUTINE', 'f'),
+                                ('TYPE', 'T'), ('LARGE OBJECT', 'L')) AS kinds (kind, letter) USING (kind)
  WHERE schema !~ '^pg_' AND schema <> 'information_schema' AND (part IS NULL OR acl IS NOT NULL OR {everything})
