@@ -264,6 +264,31 @@ def test_an_extension_that_dev_lacks_is_named(couple: Coupling, rich: Callable[[
     assert 'CREATE EXTENSION "citext"; CREATE EXTENSION "hstore"' in said["hint"]
 
 
+@pytest.mark.parametrize("major", [15, 18])
+def test_an_extension_that_only_a_constraint_needs(couple: Coupling, servers: Servers, major: int) -> None:
+    name = servers[major].fresh()
+    site = couple(name, majors=(major, major))
+    site.prod.psql(
+        "CREATE EXTENSION btree_gist; CREATE TABLE plain (r tsrange, EXCLUDE USING gist (r WITH &&));"
+        "CREATE TABLE room (k int, r tsrange, EXCLUDE USING gist (r WITH &&, k WITH =));"
+        "INSERT INTO room VALUES (1, '[2025-01-01,2025-01-02)')",
+        name,
+    )
+    tables = ["public.room"]
+    if major == 18:
+        site.prod.psql("CREATE TABLE stay (id int, v tsrange, PRIMARY KEY (id, v WITHOUT OVERLAPS))", name)
+        tables.append("public.stay")
+    site.backup()
+    rescue(site, "public.plain", schema="help")  # which does without
+    for table in tables:
+        said = unchanged(site, lambda table=table: rescue(site, table, expect=15))
+        assert said["hint"] == f'in {site.dev_db}: CREATE EXTENSION "btree_gist"'
+    site.dev.psql("CREATE EXTENSION btree_gist", site.dev_db)
+    rescue(site, *tables, schema="more")
+    exclusive = "SELECT count(*) FROM pg_index JOIN pg_class c ON c.oid = indrelid WHERE indisexclusion"
+    assert site.dev.psql(f"{exclusive} AND relnamespace = 'more'::regnamespace", site.dev_db) == str(len(tables))
+
+
 def test_two_tables_of_one_name(site: Couple) -> None:
     site.prod.psql("CREATE SCHEMA a; CREATE TABLE a.account (id int)", site.prod_db)
     site.backup()

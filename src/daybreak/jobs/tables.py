@@ -40,6 +40,9 @@ _TIES: Final = {"FK CONSTRAINT", "TABLE ATTACH", "INDEX ATTACH"}
 _BEHAVIOUR: Final = {"TRIGGER", "RULE", "POLICY", "ROW SECURITY"}
 _RELATIONS: Final = {"TABLE", "CONSTRAINT", "INDEX"}
 _OWNED_BY: Final = re.compile(r'OWNED BY ((?:"(?:[^"]|"")+"|[^\s".]+)\.(?:"(?:[^"]|"")+"|[^\s".]+))\.')
+#: Constraints whose index mostly takes its operators from an extension; pg_dump does not say that they need it.
+_MAYBE_BTREE_GIST: Final = re.compile(r"EXCLUDE USING gist .*WITH (?!&&)|WITHOUT OVERLAPS", re.DOTALL)
+_BTREE_GIST: Final = "btree_gist"
 _CREATED: Final = re.compile(r'CREATE (?:UNLOGGED )?TABLE ((?:"(?:[^"]|"")+"|[^\s".(]+)\.(?:"(?:[^"]|"")+"|[^\s".(]+))')
 
 
@@ -148,12 +151,18 @@ class _Picking:
             if one.id in self.chosen:
                 continue
             self.chosen.add(one.id)
-            for other in one.dependencies:
+            for other in (*one.dependencies, *self._unsaid(one)):
                 above = other == self.roots.get(one.id) or (
                     one.kind in _PARTS | _TIES and self._kind(other) in _RELATIONS
                 )
                 if not above and other in self.by_id:
                     waiting.append(other)
+
+    def _unsaid(self, one: Entry) -> Iterable[int]:
+        """What an entry needs without depending on it."""
+        if one.kind != "CONSTRAINT" or not _MAYBE_BTREE_GIST.search(one.definition or ""):
+            return ()
+        return (other.id for other in self.entries if other.kind == "EXTENSION" and other.name == _BTREE_GIST)
 
     def _kind(self, number: int) -> str:
         return self.by_id[number].kind if number in self.by_id else ""
