@@ -177,6 +177,33 @@ def test_what_a_table_needs_comes_along(site: Couple) -> None:
     assert names >= {"t", "mood", "some", "fine", "next", "shared"}
 
 
+@pytest.mark.parametrize("majors", [(15, 15), (18, 18)])
+def test_a_range_of_ones_own_comes_along(couple: Coupling, servers: Servers, majors: tuple[int, int]) -> None:
+    name = servers[majors[0]].fresh()
+    site = couple(name, majors=majors)
+    site.prod.psql(
+        "CREATE SCHEMA s1; CREATE TYPE s1.tsr AS RANGE (subtype = time);"
+        "CREATE TABLE s1.t (r s1.tsr DEFAULT s1.tsr('01:00', '02:00'), m s1.tsr_multirange);"
+        "INSERT INTO s1.t VALUES ('[10:00,11:00)', '{[10:00,11:00),[12:00,13:00)}')",
+        name,
+    )
+    site.backup()
+    rescue(site, "s1.t", schema="help")
+    rescue(site, "s1.t", schema="more")  # beside the first, nothing stands in the way of the second
+    assert rows(site.dev, site.dev_db, "more.t") == rows(site.prod, name, "s1.t")
+    site.dev.psql("INSERT INTO more.t DEFAULT VALUES", site.dev_db)
+    owners = (
+        "SELECT typnamespace::regnamespace, typname, pg_get_userbyid(typowner) FROM pg_type"
+        " WHERE typtype IN ('r', 'm') AND oid >= 16384 ORDER BY 1, 2"
+    )
+    mine = [f"{schema}|{kind}|{OWNER}" for schema in ("help", "more") for kind in ("tsr", "tsr_multirange")]
+    assert site.dev.psql(owners, site.dev_db).splitlines() == mine
+    # A whole database is handed over by the same statement.
+    site.json("restore", "latest", "--to", "dev", "--new", f"{site.dev_db}_new")
+    whole = site.dev.psql(owners, f"{site.dev_db}_new").splitlines()
+    assert whole == [f"s1|tsr|{OWNER}", f"s1|tsr_multirange|{OWNER}"]
+
+
 def test_a_table_with_very_many_partitions(site: Couple) -> None:
     # Their names alone are more than one word of a command line may be.
     wide, count = f"s{'x' * 62}", 700

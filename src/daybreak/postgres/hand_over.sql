@@ -15,7 +15,15 @@ BEGIN
         RETURN;
     END IF;
     FOR item IN
-        WITH owned (class, oid, schema, kind, name) AS (
+        WITH of_range (class, oid) AS (
+            -- what does not follow a range: its constructors and multirange into a schema, before 17 the latter to an heir
+            SELECT d.classid, d.objid FROM pg_depend d JOIN pg_type t ON t.oid = d.refobjid AND typtype IN ('r', 'm')
+             WHERE d.refclassid = 'pg_type'::regclass AND d.deptype = 'i'
+               AND (home <> '' OR (d.classid = 'pg_type'::regclass
+                                   AND current_setting('server_version_num')::int < 170000))
+               AND NOT EXISTS (SELECT FROM pg_depend e
+                                WHERE e.classid = 'pg_type'::regclass AND e.objid = t.oid AND e.deptype = 'e')
+        ), owned (class, oid, schema, kind, name) AS (
             SELECT 'pg_namespace'::regclass, oid, nspname, 'SCHEMA', quote_ident(nspname)
               FROM pg_namespace WHERE nspowner = me
             UNION ALL
@@ -32,7 +40,7 @@ BEGIN
             SELECT 'pg_type'::regclass, t.oid, nspname,
                    CASE typtype WHEN 'd' THEN 'DOMAIN' ELSE 'TYPE' END, format('%I.%I', nspname, typname)
               FROM pg_type t JOIN pg_namespace n ON n.oid = typnamespace
-             WHERE typowner = me AND typtype IN ('b', 'c', 'd', 'e', 'r')
+             WHERE typowner = me AND typtype IN ('b', 'c', 'd', 'e', 'r', 'm')
                AND (typrelid = 0 OR EXISTS (SELECT FROM pg_class c WHERE c.oid = typrelid AND relkind = 'c'))
                AND NOT EXISTS (SELECT FROM pg_type e WHERE e.typarray = t.oid)
             UNION ALL
@@ -75,7 +83,8 @@ BEGIN
                -- members of extensions; what another object brings with it (a table its row type and its sequences)
                -- (a partitioned table's key columns depend on it with its own oid, and an objsubid)
                SELECT FROM pg_depend d WHERE d.classid = owned.class AND d.objid = owned.oid AND d.objsubid = 0
-                  AND (d.deptype IN ('e', 'i') OR (d.deptype = 'a' AND owned.kind = 'SEQUENCE')))
+                  AND (d.deptype = 'e' OR (d.deptype = 'i' AND (owned.class, owned.oid) NOT IN (TABLE of_range))
+                       OR (d.deptype = 'a' AND owned.kind = 'SEQUENCE')))
            AND (home = '' OR home IS NULL OR (schema <> home AND kind NOT IN (
                'SCHEMA', 'TABLE', 'VIEW', 'MATERIALIZED VIEW', 'FOREIGN TABLE', 'LARGE OBJECT')))
          -- An heir may only own what is in a schema where it may create: schemas go first, and are its own then.

@@ -13,11 +13,27 @@ import os
 import threading
 from datetime import timedelta
 from pathlib import Path
+from typing import Final
 
 from daybreak.errors import CommandError, DaybreakError
 from daybreak.postgres.client import Postgres
 from daybreak.postgres.shadow import UNHEARD
-from daybreak.postgres.sql import identifier
+from daybreak.postgres.sql import identifier, literal
+
+#: Before 17 a multirange does not follow its range to an owner, and pg_dump has no line for it.
+_MULTIRANGES: Final = """
+DO $$ DECLARE one record; BEGIN
+    FOR one IN SELECT m.oid::regtype AS name, pg_get_userbyid(r.typowner) AS owner
+        FROM pg_type m JOIN pg_depend d ON d.classid = 'pg_type'::regclass AND objid = m.oid AND deptype = 'i'
+        JOIN pg_type r ON r.oid = refobjid AND refclassid = 'pg_type'::regclass AND r.typtype = 'r'
+       WHERE m.typtype = 'm' AND m.typowner <> r.typowner
+         AND m.typnamespace = (SELECT oid FROM pg_namespace WHERE nspname = {schema})
+    LOOP
+        EXECUTE format('ALTER TYPE %s OWNER TO %I', one.name, one.owner);
+    END LOOP;
+END $$;
+COMMIT;
+"""
 
 
 def transfer(server: Postgres, schema: str, *, source: str, into: str, folder: Path, deadline: timedelta) -> None:
@@ -39,7 +55,7 @@ def transfer(server: Postgres, schema: str, *, source: str, into: str, folder: P
             except DaybreakError as error:
                 faults.append(error)
             else:
-                out.write(b"\nCOMMIT;\n")
+                out.write(_MULTIRANGES.format(schema=literal(schema)).encode())
 
     thread = threading.Thread(target=pump, name="transfer", daemon=True)
     thread.start()
