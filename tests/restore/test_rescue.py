@@ -316,6 +316,21 @@ def test_an_extension_that_only_a_constraint_needs(couple: Coupling, servers: Se
     assert site.dev.psql(f"{exclusive} AND relnamespace = 'more'::regnamespace", site.dev_db) == str(len(tables))
 
 
+def test_a_table_whose_row_is_the_type_of_a_column(site: Couple) -> None:
+    site.prod.psql(
+        'CREATE SCHEMA a; CREATE TABLE a."Home" (street text); CREATE TABLE a.base (n int);'
+        'CREATE TABLE a.person (home a."Home", old a."Home"[]) INHERITS (a.base);'
+        "INSERT INTO a.person VALUES (1, ROW('x'), ARRAY[ROW('y')::a.\"Home\"])",
+        site.prod_db,
+    )
+    site.backup()
+    said = unchanged(site, lambda: rescue(site, "a.person", expect=15))
+    assert said["message"].endswith('is the type of a column or stands in a function: a."Home"')
+    assert said["hint"] == "restore them together: add --table 'a.\"Home\"'"
+    rescue(site, "a.person", 'a."Home"', schema="help")
+    assert rows(site.dev, site.dev_db, "help.person") == rows(site.prod, site.prod_db, "a.person")
+
+
 def test_two_tables_of_one_name(site: Couple) -> None:
     site.prod.psql("CREATE SCHEMA a; CREATE TABLE a.account (id int)", site.prod_db)
     site.backup()

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import difflib
 import re
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
@@ -44,6 +45,7 @@ _OWNED_BY: Final = re.compile(r'OWNED BY ((?:"(?:[^"]|"")+"|[^\s".]+)\.(?:"(?:[^
 _MAYBE_BTREE_GIST: Final = re.compile(r"EXCLUDE USING gist .*WITH (?!&&)|WITHOUT OVERLAPS", re.DOTALL)
 _BTREE_GIST: Final = "btree_gist"
 _CREATED: Final = re.compile(r'CREATE (?:UNLOGGED )?TABLE ((?:"(?:[^"]|"")+"|[^\s".(]+)\.(?:"(?:[^"]|"")+"|[^\s".(]+))')
+_INHERITS: Final = re.compile(r"^\)\s*INHERITS \((.+)\)", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +65,12 @@ def narrow(selection: Selection, wanted: Sequence[str]) -> Rescue:
     asked = [_find(name, tables, selection) for name in wanted]
     picking = _Picking(entries, {one.id for one in asked})
     picking.all()
+    if missing := picking.missing():
+        raise RefreshError(
+            f"{', '.join(f'{one.schema}.{one.name}' for one in asked)} cannot do without another table, whose row "
+            f"is the type of a column or stands in a function: {', '.join(missing)}",
+            hint=f"restore them together: add {' '.join(f'--table {shlex.quote(one)}' for one in missing)}",
+        )
     chosen = [one for one in entries if one.id in picking.chosen or one.kind in _PREAMBLE]
     return Rescue(
         selection=Selection(
@@ -171,6 +179,20 @@ class _Picking:
         """The tables as pg_dump writes them in statements."""
         found = (_CREATED.search(self.by_id[one].definition or "") for one in self.tables)
         return {one[1] for one in found if one}
+
+    def missing(self) -> list[str]:
+        """Tables that what comes along cannot do without, as SQL writes them; a child can do without its parent."""
+        found: set[str] = set()
+        for one in (self.by_id[number] for number in self.chosen):
+            if one.kind in _PARTS | _TIES:
+                continue
+            inherits = _INHERITS.search(one.definition or "")
+            parents = f" {inherits[1]}," if inherits else ""
+            for other in set(one.dependencies) & self.chosen - self.tables:
+                created = _CREATED.search(self.by_id[other].definition or "")
+                if self._kind(other) == "TABLE" and created and f" {created[1]}," not in parents:
+                    found.add(created[1])
+        return sorted(found)
 
     def left_out(self) -> Iterable[LeftOut]:
         """What a person should know."""
