@@ -335,6 +335,57 @@ def test_an_admin_makes_a_token_in_the_browser_and_it_is_shown_once(house: House
     assert house.accounts.tokens.list() == []
 
 
+@pytest.mark.parametrize(
+    ("odd", "why"),
+    [
+        ({"name": "Ada"}, "there is somebody called Ada already"),
+        ({"again": f"other {PASSWORD}"}, "the two passwords differ"),
+        ({"name": "<b>"}, "a name begins with a letter"),
+        ({"password": "short", "again": "short"}, "a password has"),
+    ],
+)
+def test_whoever_adds_somebody_wrongly_gets_his_form_again(house: House, odd: dict[str, str], why: str) -> None:
+    browser = house.signed_in("ada", Role.ADMIN)
+    browser.step_up()
+    form = {"name": "bob", "role": "restorer", "password": PASSWORD, "again": PASSWORD, **odd}
+    told = browser.post("/people/add", form, page="/people")
+    assert told.status_code == 400
+    fault = re.search(r'role="alert"[^>]*>([^<]+)<', told.text)
+    assert fault
+    assert why in html.unescape(fault[1])
+    assert f'name="name" value="{html.escape(form["name"])}"' in told.text
+    add = told.text.partition("Add somebody")[2]
+    assert '<option value="restorer" selected>' in add
+    for password in (form["password"], form["again"]):
+        assert password not in told.text
+    # Who has to show again meanwhile who he is comes back to where the form was.
+    assert browser.get("/people/add").headers["location"] == "/people"
+
+
+@pytest.mark.parametrize(
+    ("odd", "why"),
+    [
+        ({"verb-look": "", "verb-backup": ""}, "a token is for verbs"),
+        ({"name": "x" * 65}, "1 to 64"),
+        ({"days": "?"}, "whole"),
+    ],
+)
+def test_whoever_makes_a_token_wrongly_gets_his_form_again(house: House, odd: dict[str, str], why: str) -> None:
+    browser = house.signed_in("ada", Role.ADMIN)
+    browser.step_up()
+    asked = {"name": "ci", "days": "90", "verb-look": "yes", "verb-backup": "yes", **odd}
+    form = {name: value for name, value in asked.items() if value}
+    told = browser.post("/tokens/add", form, page="/tokens")
+    assert told.status_code == 400
+    assert re.search(rf'role="alert"[^>]*>[^<]*{why}', told.text)
+    assert f'name="name" value="{form["name"]}"' in told.text
+    ticked = re.findall(r'name="(verb-\w+)" value="yes" checked', told.text)
+    assert ticked == [name for name in form if name.startswith("verb-")]
+    assert ('<option value="90" selected>' in told.text) == (form["days"] == "90")
+    assert house.accounts.tokens.list() == []
+    assert browser.get("/tokens/add").headers["location"] == "/tokens"
+
+
 # -- second factors -------------------------------------------------------------------------------
 
 

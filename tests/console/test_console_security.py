@@ -72,6 +72,7 @@ def test_what_there_is_not_tells_nobody_so(house: House, path: str) -> None:
 
 LEAST = {
     ("GET", "/people"): Role.ADMIN,
+    ("GET", "/people/add"): Role.ADMIN,
     ("POST", "/people/add"): Role.ADMIN,
     ("POST", "/people/role"): Role.ADMIN,
     ("POST", "/people/remove"): Role.ADMIN,
@@ -81,6 +82,7 @@ LEAST = {
     ("GET", "/api/people/someone/passkeys"): Role.ADMIN,
     ("GET", "/api/me/passkeys"): Role.VIEWER,
     ("GET", "/tokens"): Role.ADMIN,
+    ("GET", "/tokens/add"): Role.ADMIN,
     ("POST", "/tokens/add"): Role.ADMIN,
     ("POST", "/tokens/remove"): Role.ADMIN,
     ("GET", "/audit"): Role.ADMIN,

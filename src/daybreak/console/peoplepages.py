@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any, Final
 
@@ -43,6 +44,8 @@ _LOOKED: Final = 1000
 #: A day's work of an auditor, not the memory of this host.
 _CSV_ROWS: Final = 100_000
 _DAYS: Final = (7, 30, 90, 365)
+#: What is filled in of a form that comes for the first time.
+_NOTHING: Final[Mapping[str, str]] = {}
 
 
 def handlers(accounts: Accounts) -> list[ControllerRouterHandler]:
@@ -143,21 +146,20 @@ def _people(accounts: Accounts) -> list[ControllerRouterHandler]:
     @get("/people", sync_to_thread=True, include_in_schema=False, guards=[needs(Role.ADMIN)])
     def people(request: Asked, done: FromQuery[str] = "") -> Response[Any]:
         session_of(request)
-        return page(
-            request,
-            "accounts/people.html",
-            users=accounts.users.list(),
-            passkeys=_by_person(accounts),
-            roles=list(Role),
-            shortest=SHORTEST_PASSWORD,
-            done=_DONE.get(done, ""),
-        )
+        return _everybody(accounts, request, done=_DONE.get(done, ""))
+
+    @get("/people/add", sync_to_thread=False, include_in_schema=False, guards=[needs(Role.ADMIN)])
+    def back() -> Response[Any]:
+        return going("/people")  # where its form came again, whoever had to show who he is comes to this
 
     @post("/people/add", sync_to_thread=True, include_in_schema=False, guards=admin)
     def add(request: Asked, data: Fields) -> Response[Any]:
-        require_twice(data.get("password", ""), data.get("again", ""))
-        role = role_of(data.get("role", ""))
-        accounts.users.add(data.get("name", ""), data.get("password", ""), role, at(request), by(request))
+        try:
+            require_twice(data.get("password", ""), data.get("again", ""))
+            role = role_of(data.get("role", ""))
+            accounts.users.add(data.get("name", ""), data.get("password", ""), role, at(request), by(request))
+        except UsageError as fault:
+            return _everybody(accounts, request, fault=fault, given=data)
         return going("/people?done=added")
 
     @post("/people/role", sync_to_thread=True, include_in_schema=False, guards=admin)
@@ -191,7 +193,30 @@ def _people(accounts: Accounts) -> list[ControllerRouterHandler]:
         accounts.users.remove(user.name, at(request), by(request))
         return going("/people?done=removed")
 
-    return [people, add, change, reset, factor_off, passkey_remove, remove]
+    return [people, back, add, change, reset, factor_off, passkey_remove, remove]
+
+
+def _everybody(
+    accounts: Accounts,
+    request: Asked,
+    *,
+    done: str = "",
+    fault: UsageError | None = None,
+    given: Mapping[str, str] = _NOTHING,
+) -> Response[Any]:
+    """The page of people; where adding one failed, with the reason and what was filled in."""
+    return page(
+        request,
+        "accounts/people.html",
+        status=200 if fault is None else 400,
+        users=accounts.users.list(),
+        passkeys=_by_person(accounts),
+        roles=list(Role),
+        shortest=SHORTEST_PASSWORD,
+        done=done,
+        fault=fault,
+        given=given,
+    )
 
 
 def _tokens(accounts: Accounts) -> list[ControllerRouterHandler]:
@@ -199,31 +224,26 @@ def _tokens(accounts: Accounts) -> list[ControllerRouterHandler]:
 
     @get("/tokens", sync_to_thread=True, include_in_schema=False, guards=[needs(Role.ADMIN)])
     def tokens(request: Asked, done: FromQuery[str] = "") -> Response[Any]:
-        user = session_of(request).user
-        return page(
-            request,
-            "accounts/tokens.html",
-            tokens=accounts.tokens.list(),
-            verbs=[(verb, role.word) for verb, role in VERBS.items() if role <= user.role],
-            days=_DAYS,
-            now=at(request),
-            done=_DONE.get(done, ""),
-        )
+        return _all_tokens(accounts, request, done=_DONE.get(done, ""))
+
+    @get("/tokens/add", sync_to_thread=False, include_in_schema=False, guards=[needs(Role.ADMIN)])
+    def back() -> Response[Any]:
+        return going("/tokens")  # where its form came again, whoever had to show who he is comes to this
 
     @post("/tokens/add", sync_to_thread=True, include_in_schema=False, guards=admin)
     def add(request: Asked, data: Fields) -> Response[Any]:
         verbs = [key.removeprefix("verb-") for key in data if key.startswith("verb-")]
-        days = data.get("days", "")
-        if not (days.isascii() and days.isdigit() and len(days) < 5):  # noqa: PLR2004 -- more digits than any answer has
-            raise UsageError("the days of a token are a whole number", hint=f"one of {_DAYS}")
-        token, text = accounts.tokens.add(
-            session_of(request).user,
-            data.get("name", ""),
-            verbs,
-            lasting=timedelta(days=int(days)),
-            at=at(request),
-            by=by(request),
-        )
+        try:
+            token, text = accounts.tokens.add(
+                session_of(request).user,
+                data.get("name", ""),
+                verbs,
+                lasting=_days(data.get("days", "")),
+                at=at(request),
+                by=by(request),
+            )
+        except UsageError as fault:
+            return _all_tokens(accounts, request, fault=fault, given=data)
         return page(request, "accounts/token.html", token=token, text=text)
 
     @post("/tokens/remove", sync_to_thread=True, include_in_schema=False, guards=[needs(Role.ADMIN)])
@@ -231,7 +251,38 @@ def _tokens(accounts: Accounts) -> list[ControllerRouterHandler]:
         accounts.tokens.remove(data.get("token", ""), at(request), by(request))
         return going("/tokens?done=token-removed")
 
-    return [tokens, add, remove]
+    return [tokens, back, add, remove]
+
+
+def _all_tokens(
+    accounts: Accounts,
+    request: Asked,
+    *,
+    done: str = "",
+    fault: UsageError | None = None,
+    given: Mapping[str, str] = _NOTHING,
+) -> Response[Any]:
+    """The page of tokens; where making one failed, with the reason and what was filled in."""
+    user = session_of(request).user
+    return page(
+        request,
+        "accounts/tokens.html",
+        status=200 if fault is None else 400,
+        tokens=accounts.tokens.list(),
+        verbs=[(verb, role.word) for verb, role in VERBS.items() if role <= user.role],
+        days=_DAYS,
+        now=at(request),
+        done=done,
+        fault=fault,
+        given=given,
+    )
+
+
+def _days(text: str) -> timedelta:
+    """How long a token lasts. Raise UsageError."""
+    if not (text.isascii() and text.isdigit() and len(text) < 5):  # noqa: PLR2004 -- more digits than any answer has
+        raise UsageError("the days of a token are a whole number", hint=f"one of {_DAYS}")
+    return timedelta(days=int(text))
 
 
 def _audit(accounts: Accounts) -> list[ControllerRouterHandler]:
