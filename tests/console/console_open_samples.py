@@ -23,7 +23,7 @@ class Open:
     """The console of a state folder; its port stays when it is stopped and started again."""
 
     def __init__(self, folder: Path, accounts: Accounts, settings: Settings) -> None:
-        self.accounts = accounts
+        self.accounts, self.folder = accounts, folder
         self._world = sample_world(folder, settings=settings, at=None)
         self._world.console = Console(port=free_port())
         self.base = f"http://localhost:{self._world.console.port}"

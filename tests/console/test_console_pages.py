@@ -14,6 +14,7 @@ import pytest
 from console_view_samples import (
     AT,
     HOSTILE,
+    AsPerson,
     begin_run,
     hold_dev,
     person_of,
@@ -26,6 +27,8 @@ from litestar.testing import TestClient
 
 from daybreak.catalog import Catalog
 from daybreak.catalog.records import ProofRecord
+from daybreak.console import asking
+from daybreak.console.app import build
 from daybreak.console.people import Person, Role
 from daybreak.console.world import Examined, World
 from daybreak.jobs.doctor.finding import Finding, Severity
@@ -401,8 +404,24 @@ def test_a_night_that_fails_is_the_first_sentence(tmp_path: Path) -> None:
         assert view["verdict"]["tone"] == "failed"
         assert view["verdict"]["answer"] == "No."
         assert "nothing has started it" in view["verdict"]["sentence"]
+        assert view["verdict"]["sentence"].startswith("nightly: ")  # a name as it is written
         assert view["attention"][0]["next_step"].startswith("look at what starts it")
         assert "What needs attention" in client.get("/").text
+
+
+def test_nobody_is_asked_to_hold_production(tmp_path: Path) -> None:
+    world = sample_world(tmp_path, settings=sample_settings(tmp_path))
+    admin = AsPerson(person_of(Role.ADMIN))
+    app = build(world, handlers=asking.handlers(lambda *_: None), middleware=[admin])
+    with TestClient(app) as client:
+        assert client.get("/dev/dev/hold").status_code == 200
+        for answer in (
+            client.get("/dev/prod/hold"),
+            client.post("/dev/prod/hold", data={"why": "x"}),
+            client.post("/api/dev/prod/hold", json={"why": "x"}),
+        ):
+            assert answer.status_code == 404
+            assert "prod is production: nothing ever replaces it" in answer.text
 
 
 def test_a_copy_that_is_lacking_is_told_unless_it_is_being_sent(tmp_path: Path) -> None:

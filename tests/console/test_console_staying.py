@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import re
 import time
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ from pathlib import Path
 import httpx
 import pytest
 from console_open_samples import Open, opened
-from console_view_samples import write_years
+from console_view_samples import begin_run, write_years
 from playwright.sync_api import Browser, expect
 
 from daybreak.catalog import Catalog
@@ -67,6 +68,26 @@ def test_an_overview_that_was_signed_out_while_serve_was_away_says_so(console: O
     expect(page.get_by_role("alert")).to_contain_text(NOT_LIVE, timeout=SAID_MS)
     page.wait_for_timeout(5_000)
     expect(page.get_by_role("alert")).to_have_count(1)  # and goes on saying it
+
+
+def test_the_page_of_a_run_counts_the_lines_that_come(console: Open, chromium: Browser) -> None:
+    with Catalog.open(console.folder) as catalog:
+        run = begin_run(catalog, console.folder, datetime.now(UTC))
+    log = console.folder / "logs" / f"{run}.log"
+    log.write_text("step dump\n")
+    page = console.tab(chromium, console.cookie())
+    with (console.folder / "runs" / f"{run}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        page.goto(f"/runs/{run}")
+        told = page.locator("#log-told")
+        expect(told).to_have_text("1 line.")
+        with log.open("a") as file:
+            file.write("one more\nand another\n")
+        expect(told).to_have_text("3 lines.", timeout=SAID_MS)
+        page.get_by_label("Find").fill("more")
+        expect(told).to_contain_text("1 of the lines that are shown")
+        page.get_by_label("Find").fill("")
+        expect(told).to_have_text("3 lines.")
 
 
 def test_whoever_watches_is_let_go_at_once_when_serve_stops(console: Open, caplog: pytest.LogCaptureFixture) -> None:

@@ -240,6 +240,8 @@ def _undo(look: Look, names: Names, _wish: Typed) -> Deed:
 
 def _hold(look: Look, names: Names, wish: Holding) -> Deed:
     database = pick(look.settings.databases, names["database"], "database")
+    if database.protected:
+        raise UsageError(f"{database.name} is production: nothing ever replaces it, so there is nothing to hold")
     until = wish.instant(look.at, look.zone)
     held = look.catalog.holds.get(database.name, at=look.at)
     release = f"{database.name} is held by {held.by}: {held.why}. Release it …" if held is not None else ""

@@ -7,6 +7,8 @@
   const told = document.getElementById("told");
   const log = document.getElementById("log");
   const search = document.getElementById("log-search");
+  const logTold = document.getElementById("log-told");
+  let cut = Boolean(logTold) && logTold.textContent.startsWith("The last"); // whether there are lines before those that are shown
 
   function say(text) {
     if (told && told.textContent !== text) told.textContent = text;
@@ -48,8 +50,8 @@
       line.hidden = Boolean(wanted) && !line.textContent.toLowerCase().includes(wanted);
       found += line.hidden ? 0 : 1;
     }
-    const said = document.getElementById("log-told");
-    if (said && wanted) said.textContent = `${found} of the lines that are shown have it; the button looks through all of the log.`;
+    const all = `${cut ? "The last " : ""}${found} ${found === 1 ? "line" : "lines"}.`;
+    logTold.textContent = wanted ? `${found} of the lines that are shown have it; the button looks through all of the log.` : all;
   }
 
   // A page that stands still must not be taken for one that goes on: it says since when, until the stream is back.
@@ -101,7 +103,10 @@
         line.textContent = text;
         log.append(line);
       }
-      while (log.children.length > 2000) log.firstElementChild.remove();
+      while (log.children.length > 2000) {
+        log.firstElementChild.remove();
+        cut = true;
+      }
       find();
       if (low) log.scrollTop = log.scrollHeight;
     });

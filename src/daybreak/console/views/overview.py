@@ -224,8 +224,8 @@ def _verdict(
         elif without:
             said = f"{', '.join(without)} has no archive"
         else:
-            said = f"the newest archive of {old[0].plan} is not what it should be"
-        return Verdict(tone=Tone.BAD, answer="No.", sentence=_sentence(said))
+            said = f"The newest archive of {old[0].plan} is not what it should be"
+        return Verdict(tone=Tone.BAD, answer="No.", sentence=_ended(said))
     safe = _safe(look, cards, targets)
     warned = [one for one in attention if one.tone is Tone.WARN]
     if warned or any(card.tone is Tone.WARN for card in cards):
@@ -257,7 +257,13 @@ def _safe(look: Look, cards: Sequence[BackupCard], targets: Sequence[Freshness])
 
 def _sentence(text: str) -> str:
     text = text.strip()
-    return text[:1].upper() + text[1:] + ("" if text.endswith((".", ")", "!", "…")) else ".")
+    return text[:1].upper() + _ended(text[1:])
+
+
+def _ended(text: str) -> str:
+    """With a stop at its end; what begins with a name keeps it as it is written."""
+    text = text.strip()
+    return text + ("" if text.endswith((".", ")", "!", "…")) else ".")
 
 
 def _coming(look: Look) -> tuple[Coming, ...]:
