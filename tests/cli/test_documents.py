@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -135,5 +136,8 @@ def test_help_is_there_at_once() -> None:
 def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     assert main.run(["--version"]) == 0
     assert capsys.readouterr().out.strip() == f"daybreak {version('daybreak')}"
+    for words in (["--json", "--version"], ["--version", "--json"]):
+        assert main.run(words) == 0
+        assert json.loads(capsys.readouterr().out) == {"version": version("daybreak")}
     assert main.run([]) == 0
     assert "Usage: daybreak" in capsys.readouterr().out

@@ -21,7 +21,7 @@ from typing import Final
 
 import click
 
-from daybreak.cli.output import Door, bug, fail
+from daybreak.cli.output import Door, bug, fail, say
 from daybreak.cli.verbs import VERBS
 from daybreak.errors import Cancelled, DaybreakError, UsageError
 
@@ -36,13 +36,29 @@ Exit codes: 0 done · 2 usage · 3 configuration · 4 refused by a guard · 5 bu
 """
 
 
+def _version(context: click.Context, _option: click.Parameter, asked: bool) -> None:  # noqa: FBT001 -- click's way
+    if asked:
+        from importlib.metadata import version  # noqa: PLC0415 -- keeps --help fast
+
+        release = version("daybreak")
+        say(context.ensure_object(Door), {"version": release}, f"daybreak {release}")
+        context.exit()
+
+
 @click.group(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog=_EPILOG,
 )
 @click.option("--config", "config_file", metavar="FILE", help="The configuration file.", type=click.Path())
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout, and nothing else.")
-@click.version_option(package_name="daybreak", prog_name="daybreak", message="%(prog)s %(version)s")
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_version,
+    help="Show the version and exit.",
+)
 @click.pass_context
 def cli(context: click.Context, config_file: str | None, as_json: bool) -> None:  # noqa: FBT001 -- click's way
     """Keep a production Postgres safe every night and its development database fresh every week."""
