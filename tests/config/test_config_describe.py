@@ -55,6 +55,12 @@ def test_the_example_shows_every_key_with_its_meaning() -> None:
         assert re.search(rf"^# {key} = ", text, re.MULTILINE)
 
 
+@pytest.mark.parametrize(("said", "shown"), [('timezone = "America/Chicago"\n', "America/Chicago"), ("", "UTC")])
+def test_the_zone_of_all_is_shown_also_where_nothing_else_has_it(tmp_path: Path, said: str, shown: str) -> None:
+    (tmp_path / "daybreak.toml").write_text(said + MINIMAL)
+    assert tomllib.loads(config.show(config.check(tmp_path / "daybreak.toml")))["timezone"] == shown
+
+
 def test_every_key_of_the_example_may_be_switched_on(tmp_path: Path) -> None:
     """What stands behind # is good too, one line at a time: the check accepts every default and example."""
     lines = config.example().splitlines()

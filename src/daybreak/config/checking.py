@@ -118,6 +118,7 @@ class _Checker:
             state=top.state,
             json_log=top.log == "json",
             server=None if top.server is None else server_of(top.server),
+            timezone=top.timezone,
             doctor=None if top.doctor is None else Schedule(spec=top.doctor, timezone=top.timezone),
             console=console_of(top.console),
             metrics_file=top.metrics_file,

@@ -182,8 +182,8 @@ def show_settings(settings: Settings) -> str:
     lines = [f"# {settings.path}, with every default written out"]
     if settings.state is not None:
         lines.append(f"state = {_toml(settings.state)}")
+    lines.append(f"timezone = {_toml(settings.timezone)}")
     if settings.doctor is not None:
-        lines.append(f"timezone = {_toml(settings.doctor.timezone)}")
         lines.append(f"doctor = {_toml(settings.doctor.spec)}")
     if settings.metrics_file is not None:
         lines.append(f"metrics_file = {_toml(settings.metrics_file)}")

@@ -24,6 +24,7 @@ class Settings:
     upkeep: Mapping[str, RepositoryPlan] = field(default_factory=dict[str, RepositoryPlan])
     hosts: Mapping[str, SshHost] = field(default_factory=dict[str, SshHost])
     alerts: Mapping[str, Destination] = field(default_factory=dict[str, Destination])
+    timezone: str = "UTC"  # of all that names none
     doctor: Schedule | None = None  # when it looks whether the coming night will work
     metrics_file: Path | None = None  # for the textfile collector of node_exporter
     json_log: bool = False  # `log = "json"`
