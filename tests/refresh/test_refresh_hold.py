@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pty
 import select
 import subprocess
 import time
+from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
 
 from couples import Couple, contents, oid_of
+from daybreak.cli import main
 from installation import PROGRAM, wait_for
 
 
@@ -43,6 +47,26 @@ def test_a_hold_keeps_refreshes_away_until_it_is_released(refreshed: Couple) -> 
     assert status(refreshed)["holds"] == []
     assert refreshed.refresh("--fresh")["state"] == "succeeded"
     assert oid_of(refreshed.dev, refreshed.dev_db) != oid
+
+
+@pytest.mark.parametrize(
+    ("plan", "until"),
+    [('schedule = "02:00"\ntimezone = "America/Chicago"', "2126-12-24T06:00"), ("", "2126-12-23T23:00")],
+    ids=["of the refresh", "of the file"],
+)
+def test_a_date_is_meant_in_the_zone_of_the_refresh_that_is_held(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], plan: str, until: str
+) -> None:
+    file = tmp_path / "daybreak.toml"
+    file.write_text(
+        f'state = "{tmp_path}/state"\ntimezone = "Europe/Berlin"\n'
+        '[databases.prod]\nurl = "dbname=prod"\nprotected = true\n[databases.dev]\nurl = "dbname=dev"\n'
+        f'[backups.nightly]\ndatabase = "prod"\narchive = "{tmp_path}/a/a.dump"\n'
+        f'[refreshes.weekly]\nbackup = "nightly"\ntarget = "dev"\n{plan}\n'
+    )
+    assert main.run(["--config", str(file), "hold", "dev", "--until", "2126-12-24", "--why", "it", "--json"]) == 0
+    said = datetime.fromisoformat(json.loads(capsys.readouterr().out)["until"])
+    assert said == datetime.fromisoformat(f"{until}+00:00")
 
 
 def test_a_hold_ends_by_itself(refreshed: Couple) -> None:

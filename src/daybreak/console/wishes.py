@@ -86,7 +86,7 @@ class Holding:
         try:  # what a browser's own field for dates says has no zone: it is the page's
             found = datetime.fromisoformat(text)
         except ValueError:
-            return parse_until(text, at)
+            return parse_until(text, at, zone)
         return found if found.tzinfo is not None else found.replace(tzinfo=zone)
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import datetime, tzinfo
 from typing import Final
 
 from daybreak.catalog import Catalog
@@ -23,9 +23,16 @@ _SAY: Final = 'say 3d, 2026-12-24, 2026-12-24T18:00+01:00 or "2026-12-24 18:00 E
 
 
 def hold(
-    catalog: Catalog, database: Database, protected: Iterable[Database], *, until: str | None, why: str, by: str
+    catalog: Catalog,
+    database: Database,
+    protected: Iterable[Database],
+    *,
+    until: str | None,
+    zone: tzinfo,
+    why: str,
+    by: str,
 ) -> Hold:
-    """Hold `database` from now on; another hold of it is replaced."""
+    """Hold `database` from now on; another hold of it is replaced. A date as its end is meant in `zone`."""
     at = now()
     if database.name in {one.name for one in protected}:
         raise UsageError(
@@ -34,7 +41,7 @@ def hold(
         )
     if not why.strip():
         raise UsageError("a hold needs a reason", hint='say it in a few words: --why "the demo is on Thursday"')
-    end = None if until is None else parse_until(until, at)
+    end = None if until is None else parse_until(until, at, zone)
     if end is not None and end <= at:
         raise UsageError(f"{until!r} is over already ({show_instant(end)})", hint=_SAY)
     made = Hold(database=database.name, until=end, why=" ".join(why.split()), by=by, at=at)
@@ -62,8 +69,8 @@ def hold_text(one: Hold) -> str:
     return f"held {until}, by {one.by}: {one.why}"
 
 
-def parse_until(text: str, at: datetime) -> datetime:
-    """Read the end of a hold that begins at `at`: a duration, a date (its first moment here), or an instant.
+def parse_until(text: str, at: datetime, zone: tzinfo) -> datetime:
+    """Read the end of a hold that begins at `at`: a duration, a date (its first moment in `zone`), or an instant.
 
     An instant has its offset, or the name of a zone behind it. Raise UsageError for anything else.
     """
@@ -75,11 +82,11 @@ def parse_until(text: str, at: datetime) -> datetime:
     except ValueError:
         pass
     try:
-        moment, _, zone = text.rpartition(" ")
+        moment, _, named = text.rpartition(" ")
         if _DATE.fullmatch(text):
-            return datetime.fromisoformat(text).astimezone()
-        if moment and not zone[0].isdigit():
-            return datetime.fromisoformat(moment).replace(tzinfo=parse_zone(zone))
+            return datetime.fromisoformat(text).replace(tzinfo=zone)
+        if moment and not named[0].isdigit():
+            return datetime.fromisoformat(moment).replace(tzinfo=parse_zone(named))
         found = datetime.fromisoformat(text)
     except (ValueError, OverflowError) as error:
         raise UsageError(f"{text!r} is no date, instant or duration: {error}", hint=_SAY) from None
