@@ -153,7 +153,9 @@ def test_a_repository_that_does_not_answer_costs_the_name_of_its_key(site: Insta
     assert answer.code == 0
     assert "the key is not named: disk: " in answer.out
     assert "Which key it opens could not be asked." in (tmp_path / "daybreak-recovery.txt").read_text()
-    assert site.call("recovery-kit", "--to", str(tmp_path / "nowhere")).code == 13
+    nowhere = site.json("recovery-kit", "--to", str(tmp_path / "no where"), expect=13)
+    assert nowhere["hint"] == f"make it: mkdir -p '{tmp_path}/no where'"
+    assert site.json("recovery-kit", "--to", "/etc/passwd", expect=13)["hint"] == "name a folder with --to"
 
 
 def test_no_secret_is_on_the_page() -> None:

@@ -72,7 +72,8 @@ def write_kit(
         except DaybreakError as fault:
             not_asked.append(f"{repository.name}: {fault.message}")
     if not to.is_dir():
-        raise PublishError(f"{to} is not a folder", hint=f"make it: mkdir -p {to}")
+        there = "name a folder with --to" if to.exists() else f"make it: mkdir -p {shlex.quote(str(to))}"
+        raise PublishError(f"{to} is not a folder", hint=there)
     parts = list(page(plans, keys, host=host, at=at))
     files = {to / f"{NAME}.txt": as_text(parts), to / f"{NAME}.html": as_html(parts)}
     with disk_errors(to, "cannot write"):
