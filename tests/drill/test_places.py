@@ -61,6 +61,15 @@ def test_a_drill_in_a_container_of_an_image(
     assert left() == []
 
 
+@pytest.mark.parametrize("verb", ["drill", "open"])
+@pytest.mark.parametrize("image", ["--json", "-v", ""])
+def test_what_podman_would_take_for_an_option_is_no_image(site: Installation, verb: str, image: str):
+    before = site.json("runs")
+    told = site.json(verb, f"--image={image}", expect=2)
+    assert told["message"] == f"{image!r} is no container image"
+    assert site.json("runs") == before
+
+
 def test_open_in_a_container_is_reached_by_its_socket_and_dies_with_us(
     rich_site: Installation, podman: Podman, podman_path: str, servers: Servers
 ):

@@ -20,6 +20,7 @@ from daybreak.schedule import parse_spec, parse_zone
 from daybreak.units import parse_duration, parse_size
 
 NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
+IMAGE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/:@-]*")
 ENV_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 #: What Daybreak sets itself, because a dump, its proof and the search for dead sessions depend on it.
 _OURS: Final = {
@@ -204,7 +205,7 @@ def _container(value: object) -> str:
 
 def _image(value: object) -> str:
     text = _text(value, "the name of a container image")
-    if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._/:@-]*", text) is None:
+    if IMAGE.fullmatch(text) is None:
         raise ValueError("must be the name of a container image, like postgres:17")
     return text
 
@@ -313,7 +314,7 @@ Event = Literal[
     "recovered",
     "weekly_all_is_well",
 ]
-ImageName = Annotated[str, BeforeValidator(_image), _schema("string", pattern="^[A-Za-z0-9][A-Za-z0-9._/:@-]*$")]
+ImageName = Annotated[str, BeforeValidator(_image), _schema("string", pattern=f"^{IMAGE.pattern}$")]
 SshDestination = Annotated[str, BeforeValidator(_ssh_destination), _schema("string", pattern=r"^[^-\s]\S*$")]
 RepositoryUrl = Annotated[
     str, BeforeValidator(_repository_url), _schema("string", pattern=rf"^(({_STORAGES}):.|(local:)?/)")

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+from daybreak.config.fields import IMAGE
+from daybreak.errors import UsageError
 from daybreak.jobs import drill as drilling
 from daybreak.jobs import open_archive as opening
 from daybreak.jobs.choice import LATEST, choose
@@ -24,6 +26,7 @@ class Drills(Base):
         """`daybreak drill`."""
         plan = self.backup_plan(name)
         restic = None if source == drilling.LOCAL else self._restic(self.repository(source))
+        _require_image(image)
         wish = self._wish(plan, image, on)
         how = self._drill_how(plan)
         return self._execute(
@@ -33,6 +36,7 @@ class Drills(Base):
     def open(self, reference: str | None, *, image: str | None, use: Callable[[opening.Opened], None]) -> Run:
         """`daybreak open`: `use` is called while the server runs."""
         plans = list(self.settings.backups.values())
+        _require_image(image)
 
         def job(run: RunContext) -> None:
             choice = choose(run, reference or LATEST, plans)
@@ -82,3 +86,9 @@ class Drills(Base):
                     deadline=how.deadline,
                 )
         return Replacement()
+
+
+def _require_image(image: str | None) -> None:
+    """Raise UsageError for what docker and podman would take for an option, or for nothing."""
+    if image is not None and IMAGE.fullmatch(image) is None:
+        raise UsageError(f"{image!r} is no container image", hint="name one like postgres:17")
