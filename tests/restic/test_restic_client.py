@@ -167,7 +167,7 @@ def test_a_restic_that_is_not_installed(newer: Offsite, tmp_path: Path) -> None:
     fault, _ = fault_of(newer, replace(newer.template, restic=tmp_path / "restic"))
 
     assert (fault.reason, fault.exit_code) == ("tool", 14)
-    assert "apt install restic" in fault.hint
+    assert fault.hint == 'install it: apt install restic; or set restic = "/path" for the repository'
 
 
 def test_a_restic_that_is_too_old_or_something_else(newer: Offsite) -> None:

@@ -75,7 +75,7 @@ class Restic:
         try:
             find_program(self._program)
         except ConfigError as error:
-            raise faults.no_restic(self._program, error.hint) from error
+            raise faults.no_restic(self._program) from error
         said = self._watched(commands.version(self._program)).stdout.decode("utf-8", "replace")
         version = messages.parse_version(said)
         if version is None or version < faults.OLDEST:
@@ -365,7 +365,7 @@ class Restic:
         try:
             find_program(self._program)
         except ConfigError as error:
-            raise faults.no_restic(self._program, error.hint) from error
+            raise faults.no_restic(self._program) from error
         watch = Watch(self._runner, creating=creating)
         try:
             yield watch

@@ -223,11 +223,11 @@ def vain(line: str, *, creating: bool = False) -> bool:
     return reason in _VAIN or (reason == "missing" and not creating)
 
 
-def no_restic(program: str, looked: str) -> OffsiteError:
+def no_restic(program: str) -> OffsiteError:
     """restic is not installed."""
     return OffsiteError(
         f"the program {program} is not there",
-        hint=f'install it: apt install restic; or set restic = "/path" for the repository ({looked})',
+        hint='install it: apt install restic; or set restic = "/path" for the repository',
         reason="tool",
     )
 
