@@ -50,9 +50,11 @@ def leaks(*roots: Path) -> list[str]:
 def in_arguments(proc: Path = Path("/proc")) -> list[str]:
     """Programs under our watchdog that have a canary in their arguments just now."""
     found: list[str] = []
-    for place in proc.glob("[0-9]*/cmdline"):
+    for one in proc.iterdir():  # glob() minds a process that is gone by now
+        if not one.name.isdigit():
+            continue
         with contextlib.suppress(OSError):
-            line = place.read_bytes()
+            line = (one / "cmdline").read_bytes()
             if _WATCHED in line and CANARY.encode() in line:
                 found.append(line.replace(b"\0", b" ").decode("utf-8", "replace"))
     return found
