@@ -113,6 +113,7 @@ def test_a_run_that_was_taken_for_dead_says_so(site: Installation, monkeypatch: 
     answer = site.call("backup", "--json")
     assert answer.code == 0
     assert "the catalog has it as ended already" in answer.err
+    assert list(site.state.glob("runs/*.lock")) == []
 
 
 @pytest.mark.parametrize("verb", ["backup", "repair"])

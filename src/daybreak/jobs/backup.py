@@ -257,9 +257,9 @@ def adopt(run: RunContext, plan: BackupPlan, shelf: Shelf) -> Manifest | None:
     try:
         manifest = shelf.mend()
     except UnreadableError as error:
-        # What the disk does not give now it may give tomorrow: it is kept under the name that its manifest gives.
+        # What the disk does not give now it may give tomorrow: it stays what its manifest says.
         manifest = shelf.manifest_of(plan.archive)
-        run.warn(error.message)
+        run.warn(f"{error.message}; it goes on counting as the archive before this one ({error.hint})")
     except ArchiveError as error:
         # A dump of another tool, or a damaged one: nothing restores from it, and a new one replaces it.
         run.warn(f"{error.message}; the next backup replaces it")

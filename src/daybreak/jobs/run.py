@@ -313,6 +313,7 @@ class Engine:
                 run.id, state, at=now(), reason=reason, failure=failure, result=dict(context.result)
             ):
                 self.listener.warning(f"run {run.id} {state}, but the catalog has it as ended already")
+                self._lock_path(run.id).unlink(missing_ok=True)
                 return ended
             self._lock_path(run.id).unlink(missing_ok=True)
             return self.catalog.runs.get(run.id) or ended
