@@ -7,13 +7,15 @@ import os
 import shutil
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from daybreak.errors import Cancelled
 from daybreak.jobs import shelf as shelves
 from installation import Installation, sessions, wait_for
 
@@ -303,13 +305,58 @@ def test_a_previous_archive_that_the_disk_does_not_give_back_does_not_stop_the_n
 ) -> None:
     site.backup()
 
-    def broken(path: Path) -> str:
+    def broken(path: Path, **_named: object) -> str:
         raise OSError(5, f"Input/output error at {path.name}")
 
     monkeypatch.setattr(shelves, "sha256_from_disk", broken)
     told = site.backup()
     assert f"cannot be read: Input/output error at {site.archive.name}" in told["warnings"][0]
     site.manifest()
+
+
+def test_the_previous_archive_is_read_beside_the_dump(slow: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
+    slow.backup()
+    real = shelves.sha256_from_disk
+
+    def patient(path: Path, **named: Any) -> str:
+        wait_for(slow.staged, what="the dump")
+        return real(path, **named)
+
+    monkeypatch.setattr(shelves, "sha256_from_disk", patient)
+    assert "warnings" not in slow.backup()
+
+
+def test_a_dump_that_fails_waits_for_no_previous_archive(site: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = site.backup()["archive"]["id"]
+    ended: list[bool] = []
+
+    def endless(path: Path, *, stop: threading.Event) -> str:
+        ended.append(stop.wait(30))
+        raise Cancelled(f"{path} is not read any more")
+
+    monkeypatch.setattr(shelves, "sha256_from_disk", endless)
+    site.fake_dump("exit 1")
+    site.backup(expect=11)
+    assert ended == [True]
+    assert site.manifest().id == before
+
+
+def test_a_previous_archive_that_was_damaged_meanwhile_is_found_and_not_kept(
+    site: Installation, prod: tuple[Server, str]
+) -> None:
+    server, name = prod
+    site.configure(plan={"keep_local": 3})
+    site.backup()
+    content = bytearray(site.archive.read_bytes())
+    content[-50] ^= 1
+    site.archive.write_bytes(content)
+    server.psql("INSERT INTO nothing VALUES (1)", name)
+    told = site.backup()
+    assert "has changed since it was published" in told["warnings"][0]
+    assert site.manifest().id == told["archive"]["id"]
+    assert [one["id"] for one in site.json("archives")["archives"] if one["state"] == "published"] == [
+        told["archive"]["id"]
+    ]
 
 
 def test_p1_what_dead_runs_left_is_swept_and_logged(site: Installation) -> None:

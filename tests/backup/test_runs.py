@@ -337,12 +337,12 @@ def test_l7_an_archive_that_is_replaced_while_it_is_being_pinned(
     reader = "20260101-000000-feed"
     real = shelves.sha256_of
 
-    def slowly(path: Path, *, again: bool = True) -> str:
+    def slowly(path: Path, **named: Any) -> str:
         if path.parent.name == "pins":
             monkeypatch.setattr(shelves, "sha256_of", real)
             server.psql("INSERT INTO nothing VALUES (1)", name)
             site.backup()
-        return real(path, again=again)
+        return real(path, **named)
 
     monkeypatch.setattr(shelves, "sha256_of", slowly)
     with (

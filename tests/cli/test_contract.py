@@ -193,7 +193,7 @@ def test_a_bug_is_a_sentence_and_a_file(used: Installation, monkeypatch: pytest.
     def broken(*_: object) -> None:
         raise ZeroDivisionError("a slip")
 
-    monkeypatch.setattr("daybreak.jobs.backup.adopt", broken)
+    monkeypatch.setattr("daybreak.jobs.backup.adopting", broken)
     told = used.backup(expect=70)
     assert told["code"] == "Bug"
     assert "ZeroDivisionError: a slip" in told["message"]

@@ -91,9 +91,9 @@ def test_an_archive_is_read_through_once_by_the_run_that_made_it(
     hashed: list[str] = []
     real = shelves.sha256_of
 
-    def hash_it(path: Path, *, again: bool = True) -> str:
+    def hash_it(path: Path, **named: Any) -> str:
         hashed.append(path.parent.name)
-        return real(path, again=again)
+        return real(path, **named)
 
     monkeypatch.setattr(shelves, "sha256_of", hash_it)
     refreshed.refresh("--fresh")

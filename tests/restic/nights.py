@@ -14,7 +14,8 @@ from offsite_samples import FIRST_NIGHT, NAME, made_up_manifest
 from daybreak.catalog import Catalog
 from daybreak.catalog.records import ArchiveRecord
 from daybreak.errors import DaybreakError
-from daybreak.jobs import backlog, backup, offsite, upkeep
+from daybreak.jobs import backlog, offsite, upkeep
+from daybreak.jobs.adoption import adopt
 from daybreak.jobs.run import Engine, RunContext
 from daybreak.jobs.shelf import Shelf
 from daybreak.model import Archive, ArchiveState, BackupPlan, Database, Repository, Run, Schedule, ShipForm
@@ -83,7 +84,7 @@ class Host:
         shelf, plan = self.shelf, self.plan
         shelf.prepare()
         run.begin()
-        backlog.keep_unsent(run, plan, shelf, backup.adopt(run, plan, shelf))
+        backlog.keep_unsent(run, plan, shelf, adopt(run, plan, shelf))
         manifest = made_up_manifest(number, content, ROLES, plan=self.name)
         staged = shelf.staged(run.id)
         staged.write_bytes(content)

@@ -17,7 +17,8 @@ from offsite_samples import made_up_manifest
 from daybreak.catalog import Catalog
 from daybreak.errors import ConfigError
 from daybreak.jobs import shelf as shelves
-from daybreak.jobs.backup import adopt, place, tidy
+from daybreak.jobs.adoption import adopt
+from daybreak.jobs.backup import place, tidy
 from daybreak.jobs.run import Engine, RunContext
 from daybreak.model import BackupPlan, Run, RunState
 from silent import Silent
@@ -60,7 +61,7 @@ def host(tmp_path: Path) -> Local:
     return found
 
 
-def _eio(path: Path) -> str:
+def _eio(path: Path, **_named: object) -> str:
     raise OSError(errno.EIO, os.strerror(errno.EIO), str(path))
 
 

@@ -16,13 +16,14 @@ import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Event
 from typing import Final
 
 import xxhash
 
 from daybreak.archive.reader import Scan
 from daybreak.archive.toc import pack_toc
-from daybreak.errors import ArchiveError
+from daybreak.errors import ArchiveError, Cancelled
 
 _BLOCK: Final = 2 * 2**20
 
@@ -50,13 +51,18 @@ def read_back(fd: int, written: Scan) -> tuple[int, str]:
     return at, whole.hexdigest()
 
 
-def sha256_from_disk(path: Path) -> str:
-    """The sha256 of a file that is read for nothing else soon: memory is left to others. Raise OSError."""
+def sha256_from_disk(path: Path, *, stop: Event | None = None) -> str:
+    """The sha256 of a file that is read for nothing else soon: memory is left to others. Raise OSError.
+
+    `stop`: when it is set, reading ends, and Cancelled is raised.
+    """
     digest = hashlib.sha256()
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         for block in _from_disk(fd):
             digest.update(block)
+            if stop is not None and stop.is_set():
+                raise Cancelled(f"nobody waits any more for {path} to be read")
     finally:
         os.close(fd)
     return digest.hexdigest()

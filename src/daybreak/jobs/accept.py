@@ -5,7 +5,8 @@ from __future__ import annotations
 from daybreak.archive import read_manifest
 from daybreak.errors import ArchiveError, Refused, UsageError
 from daybreak.jobs import backlog
-from daybreak.jobs.backup import adopt, archive_json, place, tidy
+from daybreak.jobs.adoption import adopt
+from daybreak.jobs.backup import archive_json, place, tidy
 from daybreak.jobs.run import RunContext
 from daybreak.jobs.shelf import GLOBALS, JSON, Shelf, sha256_of
 from daybreak.model import ArchiveState, BackupPlan

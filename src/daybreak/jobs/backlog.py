@@ -75,12 +75,13 @@ def settle(run: RunContext, plan: BackupPlan, shelf: Shelf) -> list[Waiting]:
 def make_room(run: RunContext, plan: BackupPlan, shelf: Shelf, needed_bytes: int) -> None:
     """Tonight's archive comes before those that wait: let go the oldest until there is room, or none is left.
 
-    The newest one is also the published archive, and letting it go would free nothing.
+    The published archive may be one of them; letting it go would free nothing.
     """
-    for one in waiting(run.catalog, plan)[:-1]:
+    for one in waiting(run.catalog, plan):
         if files.free_bytes(shelf.folder) >= needed_bytes:
             return
-        _let_go(run, shelf, one, "the disk needs the room for a new one")
+        if not (plan.archive.exists() and one.path.samefile(plan.archive)):
+            _let_go(run, shelf, one, "the disk needs the room for a new one")
 
 
 def _let_go(run: RunContext, shelf: Shelf, one: Waiting, why: str) -> None:

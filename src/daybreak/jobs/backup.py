@@ -21,8 +21,9 @@ from daybreak import files, gate
 from daybreak.archive import Globals, Manifest, fill_offsets
 from daybreak.archive.readback import read_back
 from daybreak.catalog.records import ArchiveRecord
-from daybreak.errors import ArchiveError, Cancelled, DaybreakError, UnreadableError
+from daybreak.errors import ArchiveError, Cancelled, DaybreakError
 from daybreak.jobs import backlog, guard
+from daybreak.jobs.adoption import adopting, record_of
 from daybreak.jobs.connect import connect
 from daybreak.jobs.dump import Dumped, dump_source
 from daybreak.jobs.run import RunContext, Skip, now
@@ -55,15 +56,14 @@ def backup(
     run.result["snapshots"] = []
     with shelf.lock(wait=plan.wait, cancel=run.cancel, holder=f"run {run.id}"):
         run.begin()
-        before = adopt(run, plan, shelf)
-        taken = None if fresh else _begun_since(run, plan)
-        if taken is not None:
-            run.result["archive"] = archive_json(taken)
-            raise Skip(f"archive {taken.id} was begun after this was asked for, by run {taken.run}")
-        for removed in shelf.sweep(run.engine.is_alive):
-            run.log.write(f"removed what a dead run left: {removed}")
-        backlog.keep_unsent(run, plan, shelf, before)
-        archive = _make_archive(run, plan, shelf, before)
+        with adopting(run, plan, shelf) as adopted:
+            taken = None if fresh else _begun_since(run, plan)
+            if taken is not None:
+                run.result["archive"] = archive_json(taken)
+                raise Skip(f"archive {taken.id} was begun after this was asked for, by run {taken.run}")
+            for removed in shelf.sweep(run.engine.is_alive):
+                run.log.write(f"removed what a dead run left: {removed}")
+            archive = _make_archive(run, plan, shelf, adopted)
         run.result["archive"] = archive_json(archive)
     quarantined = archive.state is ArchiveState.QUARANTINED
     try:
@@ -105,7 +105,8 @@ def _begun_since(run: RunContext, plan: BackupPlan) -> Archive | None:
     return None
 
 
-def _make_archive(run: RunContext, plan: BackupPlan, shelf: Shelf, before: Manifest | None) -> Archive:
+def _make_archive(run: RunContext, plan: BackupPlan, shelf: Shelf, adopted: Callable[[], Manifest | None]) -> Archive:
+    """`adopted` waits for the manifest of the archive before it, as `adopt` returns it."""
     staged = shelf.staged(run.id)
     try:
         with connect(plan.database, run) as server:
@@ -126,6 +127,8 @@ def _make_archive(run: RunContext, plan: BackupPlan, shelf: Shelf, before: Manif
             facts["sha256"] = manifest.sha256
         with run.step("publish") as facts:
             shelf.store_manifest(manifest, globals_sql)
+            before = adopted()
+            backlog.keep_unsent(run, plan, shelf, before)
             archive = _publish(run, plan, shelf, dumped, manifest=manifest, before=before)
             facts["state"] = archive.state.value
             return archive
@@ -179,14 +182,14 @@ def _publish(
     doubts = gate.doubts(_weigh(manifest), [_weigh_record(one) for one in catalog.recent_published(plan.name)])
     if doubts:
         path = shelf.quarantine(dumped.path, manifest)
-        record = _record(manifest, path, ArchiveState.QUARANTINED, dumped.seconds, reason="; ".join(doubts))
+        record = record_of(manifest, path, ArchiveState.QUARANTINED, dumped.seconds, reason="; ".join(doubts))
         run.best_effort(lambda: catalog.add(record))
         for one in catalog.list(plan.name, state=ArchiveState.QUARANTINED):
             if not one.archive.path.exists():  # only so many are kept
                 _forget(run, one.archive.id)
         return record.archive
     place(run, plan, shelf, dumped.path, manifest, before=before)
-    record = _record(manifest, plan.archive, ArchiveState.PUBLISHED, dumped.seconds)
+    record = record_of(manifest, plan.archive, ArchiveState.PUBLISHED, dumped.seconds)
     run.best_effort(lambda: catalog.add(record))
     if not run.engine.alone:  # which archives are proven is known to the catalog only
         run.best_effort(lambda: tidy(run, plan, shelf))
@@ -202,6 +205,15 @@ def place(
     shelf.publish(complete, manifest, keep_as=keep_as)
     if before is not None and keep_as is not None:
         _note(run, before.id, lambda: run.catalog.archives.set_path(before.id, keep_as))
+    else:
+        run.best_effort(lambda: _forget_what_stood(run, plan, manifest.id))
+
+
+def _forget_what_stood(run: RunContext, plan: BackupPlan, now_there: str) -> None:
+    """Nothing is left of what stood under the name before: it was damaged, or somebody took it away."""
+    for one in run.catalog.archives.list(plan.name, state=ArchiveState.PUBLISHED):
+        if one.archive.path == plan.archive and one.archive.id != now_there:
+            run.catalog.archives.set_state(one.archive.id, ArchiveState.REPLACED)
 
 
 def _forget(run: RunContext, archive: str) -> None:
@@ -246,59 +258,6 @@ def tidy(run: RunContext, plan: BackupPlan, shelf: Shelf) -> None:
 
 def _is_proven(record: ArchiveRecord | None) -> bool:
     return record is not None and record.archive.proven_at is not None
-
-
-def adopt(run: RunContext, plan: BackupPlan, shelf: Shelf) -> Manifest | None:
-    """Under the lock: mend the manifest's name, and record a published archive that the catalog does not know.
-
-    A run that was killed between rename and record, or a catalog that was lost, leave one. Return the
-    manifest of the published archive; None where there is none, or one that is not Daybreak's.
-    """
-    try:
-        manifest = shelf.mend()
-    except UnreadableError as error:
-        # What the disk does not give now it may give tomorrow: it stays what its manifest says.
-        manifest = shelf.manifest_of(plan.archive)
-        run.warn(f"{error.message}; it goes on counting as the archive before this one ({error.hint})")
-    except ArchiveError as error:
-        # A dump of another tool, or a damaged one: nothing restores from it, and a new one replaces it.
-        run.warn(f"{error.message}; the next backup replaces it")
-        return None
-    if manifest is None or manifest.plan != plan.name:
-        return manifest
-    catalog = run.catalog.archives
-    known = catalog.get(manifest.id)
-    if known is None:
-        seconds = (manifest.finished_at - manifest.taken_at).total_seconds()
-        record = _record(manifest, plan.archive, ArchiveState.PUBLISHED, seconds)
-        run.best_effort(lambda: catalog.add(record))
-        run.log.write(f"adopted archive {manifest.id}, which stood here without a record")
-    elif (known.archive.state, known.archive.path) != (ArchiveState.PUBLISHED, plan.archive):
-        run.best_effort(lambda: catalog.set_state(manifest.id, ArchiveState.PUBLISHED, path=plan.archive))
-        run.log.write(f"archive {manifest.id} stands published, whatever was recorded")
-    return manifest
-
-
-def _record(manifest: Manifest, path: Path, state: ArchiveState, seconds: float, *, reason: str = "") -> ArchiveRecord:
-    archive = Archive(
-        id=manifest.id,
-        plan=manifest.plan,
-        run=manifest.run,
-        path=path,
-        taken_at=manifest.taken_at,
-        size_bytes=manifest.size_bytes,
-        sha256=manifest.sha256,
-        tables=len(manifest.tables),
-        rows=manifest.rows,
-        server_version=manifest.server_version,
-        state=state,
-    )
-    return ArchiveRecord(
-        archive=archive,
-        dump_s=round(seconds, 3),
-        table_rows={table.label: table.digest.rows for table in manifest.tables},
-        quarantine_reason=reason,
-    )
 
 
 def _weigh(manifest: Manifest) -> gate.Weight:

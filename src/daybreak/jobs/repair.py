@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from daybreak import files
 from daybreak.errors import Busy, DaybreakError
-from daybreak.jobs.backup import adopt
+from daybreak.jobs.adoption import adopt
 from daybreak.jobs.connect import connect
 from daybreak.jobs.ground import mend_ground
 from daybreak.jobs.run import RunContext

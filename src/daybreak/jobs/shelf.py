@@ -203,15 +203,19 @@ class Shelf:
         except ArchiveError:
             return None
 
-    def mend(self) -> Manifest | None:
+    def read(self, stop: Event | None = None) -> str:
+        """The sha256 of the published archive. Raise UnreadableError, and Cancelled when `stop` is set meanwhile."""
+        return sha256_of(self.archive, again=False, stop=stop)
+
+    def mend(self, read: Callable[[], str] | None = None) -> Manifest | None:
         """See that the published archive has its own manifest; name the stored one where it has not.
 
-        None where nothing is published. Raise ArchiveError for an archive that no manifest belongs to, UnreadableError
-        for one that the disk does not give.
+        `read` gives its sha256 where somebody reads it already. None where nothing is published. Raise ArchiveError for
+        an archive that no manifest belongs to, UnreadableError for one that the disk does not give.
         """
         if not self.archive.exists():
             return None
-        sha256 = sha256_of(self.archive, again=False)
+        sha256 = (read or self.read)()
         named = self.manifest_of(self.archive)
         if named is not None and named.sha256 == sha256:
             return named
@@ -240,6 +244,8 @@ class Shelf:
                 shutil.copyfile(path, pinned)
         try:
             known = seen.sha256(pinned) if seen else None
+            if known:  # it was read past the page cache
+                files.read_ahead(pinned)
             manifest = self._manifest_for(path, known or sha256_of(pinned))
             with files.disk_errors(pinned, "cannot pin"):
                 self._link_names(manifest.sha256, pinned)
@@ -351,10 +357,10 @@ class Shelf:
         files.fsync_folder(name.parent)
 
 
-def sha256_of(archive: Path, *, again: bool = True) -> str:
-    """The sha256 of an archive, which is read `again` soon. Raise UnreadableError where the disk does not give it."""
+def sha256_of(archive: Path, *, again: bool = True, stop: Event | None = None) -> str:
+    """The sha256 of an archive that is read `again` soon, or else may be stopped. Raise UnreadableError, Cancelled."""
     try:
-        return files.sha256_file(archive) if again else sha256_from_disk(archive)
+        return files.sha256_file(archive) if again else sha256_from_disk(archive, stop=stop)
     except OSError as error:
         raise UnreadableError(
             f"{archive} cannot be read: {error.strerror}", hint="suspect the disk, or look at the rights of the file"
