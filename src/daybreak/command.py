@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
+from typing import Final
 
 from daybreak.secret import Secret, mask
+
+#: Where PostgreSQL's details quote a row: after the place in what COPY reads, behind a key's columns, and whole rows.
+_ROW: Final = re.compile(
+    r"((?:CONTEXT|DETAIL):\s+(?:COPY .*?, line \d+[^:]*: |Key \(.*?\)=|Failing row contains )).*", re.DOTALL
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,3 +63,8 @@ class Completed:
     stdout: bytes
     stderr: tuple[str, ...]  # the last lines, masked
     seconds: float
+
+
+def without_rows(line: str) -> str:
+    """A line that a program said, for a log that more people read than may read the data."""
+    return _ROW.sub(r"\1…", line)

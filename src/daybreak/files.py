@@ -35,7 +35,6 @@ _SEEN_S: Final = 3600.0
 #: How far the clock that dates files, which may be a file server's, and the one of this host may be apart.
 _CLOCKS_APART_S: Final = 60.0
 _EARLY_BYTES: Final = 8 * 2**20
-_AHEAD_BYTES: Final = 2**30
 
 _WHY: Final = {
     errno.ENOSPC: ("the disk is full", "make room there or move the archive to a larger disk, then run again"),
@@ -218,16 +217,6 @@ def link_over(source: Path, name: Path) -> None:
     finally:
         # rename(2) between two names of one file does nothing and leaves both.
         beside.unlink(missing_ok=True)
-
-
-def read_ahead(path: Path) -> None:
-    """Let the kernel begin to read a file that is needed in a moment, up to an amount that pushes nobody out."""
-    with contextlib.suppress(OSError):
-        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            os.posix_fadvise(handle, 0, _AHEAD_BYTES, os.POSIX_FADV_WILLNEED)
-        finally:
-            os.close(handle)
 
 
 def sha256_file(path: Path) -> str:

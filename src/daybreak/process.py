@@ -26,7 +26,7 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, Final, Protocol, Self
 
-from daybreak.command import Command, Completed
+from daybreak.command import Command, Completed, without_rows
 from daybreak.errors import Cancelled, CommandError, ConfigError, DaybreakError, TimedOut
 from daybreak.secret import Secret, mask
 from daybreak.watchdog import HERE
@@ -317,6 +317,7 @@ class _Child:
         seconds = time.monotonic() - self._started
         self._log(f"end {self.command.program} status {self._status()} after {seconds:.1f} s")
         if self._status() not in self.command.ok:
+            self._log_last_lines()
             raise CommandError(self.command.shown(), self._status(), tuple(self._tail), program=self.command.program)
 
     def _status(self) -> int:
@@ -346,6 +347,11 @@ class _Child:
         self._process.wait()
         self._close()
         self._log(f"ended {self.command.program} after {time.monotonic() - self._started:.1f} s")
+        self._log_last_lines()
+
+    def _log_last_lines(self) -> None:
+        for line in self._tail:
+            self._log(f"{self.command.program} said: {without_rows(line)}")
 
     def _exited(self) -> bool:
         # Not reaped, and orphans of the group are not waited for: some hosts have an init that reaps late or never.

@@ -140,7 +140,7 @@ def test_a_disk_that_refuses_is_no_fault(ground: Ground, monkeypatch: pytest.Mon
     def refuse(*_: object) -> NoReturn:
         raise OSError(code, os.strerror(code))
 
-    monkeypatch.setattr(os, "sendfile", refuse)
+    monkeypatch.setattr("daybreak.archive.frozen._write", refuse)
     assert ground.is_plain()
     assert os.strerror(code) in ground.log
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from daybreak.command import Command
+from daybreak.command import Command, without_rows
 from daybreak.errors import Cancelled, CommandError, ConfigError, DaybreakError, TimedOut
 from daybreak.process import TAIL_LINES, Runner
 from daybreak.secret import Secret
@@ -186,7 +186,7 @@ def test_the_end_of_stdout_is_not_success() -> None:
 _PARENT = """
 import sys
 from datetime import timedelta
-from daybreak.command import Command
+from daybreak.command import Command, without_rows
 from daybreak.process import Runner
 Runner().run(Command(argv=("/bin/sh", "-c", sys.argv[1], "sh", sys.argv[2]), deadline=timedelta(hours=1)))
 """
@@ -270,6 +270,35 @@ def test_each_start_and_end_is_one_line_of_the_log() -> None:
     assert len(log) == 2
     assert log[0].startswith("run /bin/sh -c true")
     assert "end sh status 0" in log[1]
+
+
+def test_the_log_has_the_last_lines_of_a_program_that_failed_or_was_ended() -> None:
+    log: list[str] = []
+    runner = Runner(log=log.append)
+    secret = Secret("hunter2-in-the-log")
+    with pytest.raises(CommandError):
+        runner.run(sh('echo why >&2; echo "$P" >&2; exit 3', env={"P": secret}))
+    assert log[-2:] == ["sh said: why", "sh said: ***"]
+    with pytest.raises(TimedOut):
+        runner.run(sh("echo so far >&2; sleep 60", deadline=SOON))
+    assert "sh said: so far" in log
+    runner.run(sh("echo fine >&2"))
+    assert not any("fine" in line for line in log[1:] if line.startswith("sh said"))
+
+
+@pytest.mark.parametrize(
+    ("line", "logged"),
+    [
+        ('CONTEXT:  COPY people, line 3: "7\tbob@example.org"', "CONTEXT:  COPY people, line 3: …"),
+        ('CONTEXT:  COPY people, line 3, column age: "x"', "CONTEXT:  COPY people, line 3, column age: …"),
+        ("DETAIL:  Key (email)=(bob@example.org) already exists.", "DETAIL:  Key (email)=…"),
+        ("DETAIL:  Failing row contains (7, bob@example.org).", "DETAIL:  Failing row contains …"),
+        ("DETAIL:  There are 2 other sessions.", "DETAIL:  There are 2 other sessions."),
+        ('pg_restore: error: could not execute query: ERROR:  type "x" does not exist',) * 2,
+    ],
+)
+def test_a_line_for_the_log_quotes_no_row(line: str, logged: str) -> None:
+    assert without_rows(line) == logged
 
 
 def test_many_programs_at_once_keep_to_themselves() -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from daybreak.archive.primitives import OffsetState
+from daybreak.archive.readback import from_disk
 from daybreak.archive.reader import open_archive, read_contents
 from daybreak.archive.statements import parse_copy
 from daybreak.archive.toc import TABLE_DATA, Entry, pack_toc
@@ -26,7 +27,6 @@ _TABLE: Final = "TABLE"
 _HEAP: Final = "heap"
 #: They take COPY over for tables of theirs.
 _TAKES_COPY: Final = {"citus", "timescaledb"}
-_PIECE_BYTES: Final = 64 * 2**20
 
 
 def freezable(restored: Iterable[Entry]) -> frozenset[int]:
@@ -58,21 +58,27 @@ def write_frozen(
     frozen = [_frozen(entry) if entry.id in tables else entry for entry in entries]
     moved = len(pack_toc(header, tuple(frozen))) - begin
     toc = pack_toc(header, tuple(_moved(entry, moved) for entry in frozen))
-    view = memoryview(toc)
-    while view:
-        view = view[os.write(target, view) :]
+    _write(target, toc)
     fd = open_archive(source)
     try:
-        at, end = begin, os.fstat(fd).st_size
-        while at < end:
-            copied = os.sendfile(target, fd, at, min(_PIECE_BYTES, end - at))
-            if not copied:
-                raise ArchiveError(f"{source} was cut while it was read", hint="find out what writes there")
-            at += copied
-            on_bytes(at - begin)
+        size = os.fstat(fd).st_size
+        at = 0
+        for block in from_disk(fd):  # the archive was read back past the page cache: it is not in memory
+            rows = block[max(0, begin - at) :]
+            at += len(block)
+            _write(target, rows)
+            on_bytes(max(0, at - begin))
+        if at != size:
+            raise ArchiveError(f"{source} was cut while it was read", hint="find out what writes there")
         return at + moved
     finally:
         os.close(fd)
+
+
+def _write(target: int, data: bytes | memoryview) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(target, view) :]
 
 
 def _frozen(entry: Entry) -> Entry:

@@ -37,7 +37,7 @@ def read_back(fd: int, written: Scan) -> tuple[int, str]:
     expected = pack_toc(written.header, written.entries)
     whole, body = hashlib.sha256(), xxhash.xxh3_128()
     at, equal = 0, True
-    for block in _from_disk(fd):
+    for block in from_disk(fd):
         head = expected[at : at + len(block)]  # behind the table of contents: nothing
         equal = equal and bytes(block[: len(head)]) == head
         whole.update(block)
@@ -59,7 +59,7 @@ def sha256_from_disk(path: Path, *, stop: Event | None = None) -> str:
     digest = hashlib.sha256()
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        for block in _from_disk(fd):
+        for block in from_disk(fd):
             digest.update(block)
             if stop is not None and stop.is_set():
                 raise Cancelled(f"nobody waits any more for {path} to be read")
@@ -68,8 +68,8 @@ def sha256_from_disk(path: Path, *, stop: Event | None = None) -> str:
     return digest.hexdigest()
 
 
-def _from_disk(fd: int) -> Iterator[memoryview]:
-    """The file from its start, block by block; each is good until the next one is asked for, which is read meanwhile.
+def from_disk(fd: int) -> Iterator[memoryview]:
+    """The file behind `fd` from its start, in blocks; each is good until the next is asked for. That is read meanwhile.
 
     Past the page cache where the file system can do that (O_DIRECT; `fd` is left that way): then nothing but the disk
     can answer, and no memory has to be found for what is read once, which costs more than reading. Others refuse the

@@ -317,5 +317,5 @@ def _explain(error: CommandError, server: Postgres, faults: Sequence[str], place
     entry = next(iter(places), "")
     return RefreshError(
         f"pg_restore failed{f' at {entry}' if entry else ''}: {fault.removeprefix('pg_restore: error: ')}",
-        hint="the target is as it was; `daybreak run show` names the log with all that pg_restore said",
+        hint="the target is as it was; `daybreak run show` names the log with its last lines",
     )

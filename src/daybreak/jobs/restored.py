@@ -148,5 +148,5 @@ def _restore_and_prove(work: Rebuild, *, forgive: bool) -> None:
         # In a server that took everything on paper: the archive's fault, until somebody has looked.
         raise ArchiveError(
             f"archive {archive} could not be restored: {error.message}",
-            hint="`daybreak run show` names the log with all that pg_restore said; production and dev were not touched",
+            hint="`daybreak run show` names the log with pg_restore's last lines; production and dev were not touched",
         ) from error

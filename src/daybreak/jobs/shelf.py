@@ -244,8 +244,6 @@ class Shelf:
                 shutil.copyfile(path, pinned)
         try:
             known = seen.sha256(pinned) if seen else None
-            if known:  # it was read past the page cache
-                files.read_ahead(pinned)
             manifest = self._manifest_for(path, known or sha256_of(pinned))
             with files.disk_errors(pinned, "cannot pin"):
                 self._link_names(manifest.sha256, pinned)

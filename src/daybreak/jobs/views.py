@@ -32,7 +32,7 @@ def fill_views(work: Rebuild) -> None:
         if left := _empty(work):
             raise RefreshError(
                 f"not filled, and production has them filled: {', '.join(left.values())}",
-                hint=f"`daybreak run show {work.run.id}` names the log with all that was said",
+                hint=f"`daybreak run show {work.run.id}` names the log with what the server said",
             )
 
 
