@@ -48,6 +48,8 @@ _RESTORE_SETTINGS: Final = {
     "max_parallel_maintenance_workers": "0",
     **READ_BY_ITSELF,
 }
+#: A foreign key is checked with one query, which costs enough to be compiled; that takes longer than it saves.
+_CHECK_SETTINGS: Final = {"jit": "off"}
 #: What the build of one index gets, unless the server gives more by itself.
 _BUILD_BYTES: Final = 256 * 2**20
 _ANALYZE_DEADLINE: Final = timedelta(hours=2)
@@ -175,7 +177,7 @@ class Rebuild:
                 owners=self.owners,
                 exit_on_error=is_own,
                 deadline=self.how.deadline,
-                settings=server.settings(self.building),
+                settings=server.settings({**self.building, **_CHECK_SETTINGS}),
             )
             try:
                 server.runner.run(command, on_stderr=tell)
