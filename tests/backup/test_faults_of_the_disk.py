@@ -7,14 +7,15 @@ import os
 import shutil
 import signal
 import subprocess
-import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from daybreak.catalog import Catalog
 from daybreak.errors import Cancelled
 from daybreak.jobs import shelf as shelves
 from installation import Installation, sessions, wait_for
@@ -330,8 +331,9 @@ def test_a_dump_that_fails_waits_for_no_previous_archive(site: Installation, mon
     before = site.backup()["archive"]["id"]
     ended: list[bool] = []
 
-    def endless(path: Path, *, stop: threading.Event) -> str:
-        ended.append(stop.wait(30))
+    def endless(path: Path, *, stop: Callable[[], bool]) -> str:
+        wait_for(stop, what="the end of the dump")
+        ended.append(True)
         raise Cancelled(f"{path} is not read any more")
 
     monkeypatch.setattr(shelves, "sha256_from_disk", endless)
@@ -339,6 +341,24 @@ def test_a_dump_that_fails_waits_for_no_previous_archive(site: Installation, mon
     site.backup(expect=11)
     assert ended == [True]
     assert site.manifest().id == before
+
+
+def test_who_cancels_does_not_wait_for_the_previous_archive(
+    site: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = site.backup()["archive"]["id"]
+
+    def endless(path: Path, *, stop: Callable[[], bool]) -> str:
+        with Catalog.open(site.state) as catalog:
+            run = catalog.runs.list(limit=1)[0].id
+            assert catalog.runs.request_cancel(run, by="a person", at=datetime.now(UTC))
+        wait_for(stop, what="the wish to cancel")
+        raise Cancelled(f"the run was cancelled while {path} was read")
+
+    monkeypatch.setattr(shelves, "sha256_from_disk", endless)
+    site.backup(expect=130)
+    assert site.manifest().id == before
+    assert site.staged() is None
 
 
 def test_a_previous_archive_that_was_damaged_meanwhile_is_found_and_not_kept(

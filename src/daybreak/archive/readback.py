@@ -13,10 +13,9 @@ import fcntl
 import hashlib
 import mmap
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from threading import Event
 from typing import Final
 
 import xxhash
@@ -51,18 +50,18 @@ def read_back(fd: int, written: Scan) -> tuple[int, str]:
     return at, whole.hexdigest()
 
 
-def sha256_from_disk(path: Path, *, stop: Event | None = None) -> str:
+def sha256_from_disk(path: Path, *, stop: Callable[[], bool] = lambda: False) -> str:
     """The sha256 of a file that is read for nothing else soon: memory is left to others. Raise OSError.
 
-    `stop`: when it is set, reading ends, and Cancelled is raised.
+    Where `stop` says so meanwhile, reading ends: Cancelled.
     """
     digest = hashlib.sha256()
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         for block in from_disk(fd):
             digest.update(block)
-            if stop is not None and stop.is_set():
-                raise Cancelled(f"nobody waits any more for {path} to be read")
+            if stop():
+                raise Cancelled(f"the run was cancelled while {path} was read")
     finally:
         os.close(fd)
     return digest.hexdigest()

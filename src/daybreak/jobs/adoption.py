@@ -34,7 +34,7 @@ def adopting(run: RunContext, plan: BackupPlan, shelf: Shelf) -> Generator[Calla
         return
     stop = Event()
     with ThreadPoolExecutor(max_workers=1, thread_name_prefix="older archive") as beside:
-        reading = beside.submit(shelf.read, stop)
+        reading = beside.submit(shelf.read, lambda: stop.is_set() or run.cancel.is_set())
         try:
             yield lambda: adopt(run, plan, shelf, reading.result)
         finally:
@@ -59,7 +59,7 @@ def adopt(run: RunContext, plan: BackupPlan, shelf: Shelf, read: Callable[[], st
     one that is not Daybreak's.
     """
     try:
-        manifest = shelf.mend(read)
+        manifest = shelf.mend(read or (lambda: shelf.read(run.cancel.is_set)))
     except UnreadableError as error:
         # What the disk does not give now it may give tomorrow: it stays what its manifest says.
         manifest = shelf.manifest_of(plan.archive)

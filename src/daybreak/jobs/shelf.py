@@ -203,19 +203,19 @@ class Shelf:
         except ArchiveError:
             return None
 
-    def read(self, stop: Event | None = None) -> str:
-        """The sha256 of the published archive. Raise UnreadableError, and Cancelled when `stop` is set meanwhile."""
+    def read(self, stop: Callable[[], bool]) -> str:
+        """The sha256 of the published archive. Raise UnreadableError, and Cancelled where `stop` says so meanwhile."""
         return sha256_of(self.archive, again=False, stop=stop)
 
-    def mend(self, read: Callable[[], str] | None = None) -> Manifest | None:
+    def mend(self, read: Callable[[], str]) -> Manifest | None:
         """See that the published archive has its own manifest; name the stored one where it has not.
 
-        `read` gives its sha256 where somebody reads it already. None where nothing is published. Raise ArchiveError for
+        `read` gives its sha256, or waits for it. None where nothing is published. Raise ArchiveError for
         an archive that no manifest belongs to, UnreadableError for one that the disk does not give.
         """
         if not self.archive.exists():
             return None
-        sha256 = (read or self.read)()
+        sha256 = read()
         named = self.manifest_of(self.archive)
         if named is not None and named.sha256 == sha256:
             return named
@@ -355,7 +355,7 @@ class Shelf:
         files.fsync_folder(name.parent)
 
 
-def sha256_of(archive: Path, *, again: bool = True, stop: Event | None = None) -> str:
+def sha256_of(archive: Path, *, again: bool = True, stop: Callable[[], bool] = lambda: False) -> str:
     """The sha256 of an archive that is read `again` soon, or else may be stopped. Raise UnreadableError, Cancelled."""
     try:
         return files.sha256_file(archive) if again else sha256_from_disk(archive, stop=stop)
