@@ -112,6 +112,33 @@ def test_odd_tables_from_a_server_with_odd_settings_are_equal(american: Server, 
     american.drop_database(name)
 
 
+def test_a_tree_of_which_only_some_leaves_are_loaded_through_the_root(servers: Servers, couple: Coupling):
+    prod = servers[18]
+    name = prod.fresh()
+    prod.psql(
+        """CREATE TYPE mood AS ENUM ('sad', 'ok', 'happy');
+        CREATE TABLE day (m mood, n int) PARTITION BY LIST (m);
+        CREATE TABLE day_sad PARTITION OF day FOR VALUES IN ('sad') PARTITION BY HASH (m);
+        CREATE TABLE day_sad_0 PARTITION OF day_sad FOR VALUES WITH (MODULUS 2, REMAINDER 0);
+        CREATE TABLE day_sad_1 PARTITION OF day_sad FOR VALUES WITH (MODULUS 2, REMAINDER 1);
+        CREATE TABLE day_ok PARTITION OF day FOR VALUES IN ('ok');
+        INSERT INTO day SELECT (ARRAY['sad', 'ok'])[1 + n % 2]::mood, n FROM generate_series(1, 300) AS n;
+        CREATE FOREIGN DATA WRAPPER blind;
+        CREATE SERVER nowhere FOREIGN DATA WRAPPER blind;
+        CREATE FOREIGN TABLE day_happy PARTITION OF day FOR VALUES IN ('happy') SERVER nowhere""",
+        name,
+    )
+    site = couple(name)
+    proof = site.refresh()["proof"]
+    assert (proof["tables"], proof["different"], proof["skipped"]) == (3, 0, 0)
+    # The leaf that leads away comes back too, and nothing is asked of its server.
+    new = f"{name}_back"
+    proof = site.json("restore", "latest", "--to", "prod", "--new", new, "--confirm", new)["proof"]
+    assert (proof["tables"], proof["different"], proof["skipped"]) == (3, 0, 0)
+    for one in (new, name):
+        prod.drop_database(one)
+
+
 def test_a_database_that_is_not_utf8(servers: Servers, couple: Coupling):
     prod = servers[18]
     name = prod.create_database("latin", template="template0", options="ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C'")

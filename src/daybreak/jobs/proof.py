@@ -25,6 +25,7 @@ from typing import Final, Self
 
 from daybreak.archive import Manifest, SequenceRecord, TableRecord, are_the_same, digest_of
 from daybreak.errors import Cancelled, CommandError, ProofError, SourceError
+from daybreak.jobs.leaves import narrowed
 from daybreak.jobs.verdicts import Compared, Proof, RowSet, Verdict, codec_of, in_utf8, judge, sets_of
 from daybreak.postgres.client import Postgres, SqlError
 from daybreak.postgres.sql import qualified
@@ -124,6 +125,9 @@ class Prover:
     def finish(self) -> Proof:
         """Read all that was not read yet, and give the verdicts."""
         self._loud = True
+        behind = narrowed(self._server, self._dbname, self._manifest, (*self._large.values(), *self._small))
+        self._large = {key: behind.get(one.name, one) for key, one in self._large.items()}
+        self._small = [behind.get(one.name, one) for one in self._small]
         # What waits in the queue is read with the others, by as many workers as there are.
         early = {key: future for key, future in self._begun.items() if not future.cancel()}
         for key in self._touched(early):
@@ -200,13 +204,13 @@ def _groups(small: Sequence[RowSet]) -> Iterator[list[RowSet]]:
         if group and (
             len(group) == _SHARED_TABLES
             or size + one.want.size_bytes > 2 * _SMALL_BYTES
-            or length + len(one.statement) > 2**16
+            or length + sum(map(len, one.statements)) > 2**16
         ):
             yield group
             group, size, length = [], 0, 0
         group.append(one)
         size += one.want.size_bytes
-        length += len(one.statement)
+        length += sum(map(len, one.statements))
     if group:
         yield group
 
@@ -268,7 +272,7 @@ class _Reader:
 
         def data() -> Iterator[bytes]:
             size = told = 0
-            for chunk in self._read(one.statement):
+            for chunk in self._read(*one.statements):
                 size += len(chunk)
                 rows = one.want.rows * size // max(1, one.want.size_bytes)  # counting would cost more than reading
                 self._count(one.name, rows - told, len(chunk))
@@ -297,7 +301,7 @@ class _Reader:
 
     def read_together(self, group: Sequence[RowSet]) -> list[Compared]:
         """Small sets through one session, an impossible line between them."""
-        statements = [text for one in group for text in (one.statement, r"\echo '\\.'")]
+        statements = [text for one in group for text in (*one.statements, r"\echo '\\.'")]
         expected = sum(one.want.size_bytes for one in group)
         output = bytearray()
         for chunk in self._read(*statements):

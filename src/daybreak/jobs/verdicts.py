@@ -90,14 +90,28 @@ class Proof:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Root:
+    """A partitioned table that rows are loaded through, in words that a server takes."""
+
+    relation: str
+    columns: str
+    options: str
+
+    def printing(self, relation: str) -> str:
+        """The statement that prints what a part of it has; COPY of a partitioned table itself is not allowed."""
+        return f"COPY (SELECT {self.columns} FROM {relation}) TO STDOUT{self.options}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RowSet:
     """Rows that are compared together."""
 
     name: str
-    statement: str
+    statements: tuple[str, ...]  # together they print the rows
     tables: int
     want: Digest  # without `unordered`: the archive has to be asked, where the order differs
     table: tuple[str, str] | None = None  # schema and name of the one table; None: loaded through a partition root
+    root: Root | None = None
     created: bool = True  # False: an extension makes the table, and may put rows of its own into it
 
 
@@ -112,7 +126,7 @@ def sets_of(manifest: Manifest) -> Iterator[RowSet]:
             statement = in_utf8(table.statement.copy_out, codec) + encoded
             yield RowSet(
                 name=table.label,
-                statement=statement,
+                statements=(statement,),
                 tables=1,
                 want=table.digest,
                 table=(table.schema, table.name),
@@ -120,17 +134,16 @@ def sets_of(manifest: Manifest) -> Iterator[RowSet]:
             )
         else:
             roots.setdefault(table.root, []).append(table)
-    for root, parts in roots.items():
+    for name, parts in roots.items():
         want = Digest(
             rows=sum(part.digest.rows for part in parts),
             size_bytes=sum(part.digest.size_bytes for part in parts),
             sha256="",  # the order between the parts is nobody's
             unordered=f"{sum(int(part.digest.unordered, 16) for part in parts) % 2**128:032x}",
         )
-        # COPY of a partitioned table itself is not allowed.
-        query = in_utf8(f"SELECT {parts[0].statement.columns or ''} FROM {root}", codec)
-        statement = f"COPY ({query}) TO STDOUT{encoded}"
-        yield RowSet(name=root, statement=statement, tables=len(parts), want=want)
+        columns = in_utf8(parts[0].statement.columns or "", codec)
+        root = Root(relation=in_utf8(name, codec), columns=columns, options=encoded)
+        yield RowSet(name=name, statements=(root.printing(root.relation),), tables=len(parts), want=want, root=root)
 
 
 def codec_of(encoding: str) -> str:
