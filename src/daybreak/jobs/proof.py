@@ -25,7 +25,7 @@ from typing import Final, Self
 
 from daybreak.archive import Manifest, SequenceRecord, TableRecord, are_the_same, digest_of
 from daybreak.errors import Cancelled, CommandError, ProofError, SourceError
-from daybreak.jobs.leaves import narrowed
+from daybreak.jobs.leaves import narrowed, with_turned
 from daybreak.jobs.verdicts import Compared, Proof, RowSet, Verdict, codec_of, in_utf8, judge, sets_of
 from daybreak.postgres.client import Postgres, SqlError
 from daybreak.postgres.sql import qualified
@@ -287,7 +287,11 @@ class _Reader:
         if want.sha256 and are_the_same(data(), want):
             return Compared(name=one.name, tables=one.tables, verdict=Verdict.EQUAL)
         found = digest_of(data(), unordered=True)
-        if one.table and not want.unordered and (found.rows, found.size_bytes) == (want.rows, want.size_bytes):
+        if (found.rows, found.size_bytes) != (want.rows, want.size_bytes):
+            return judge(one, found)
+        if one.turned:
+            want = with_turned(one, self._in_archive)
+        elif one.table and not want.unordered:
             held = digest_of(self._in_archive(*one.table), unordered=True)
             want = held if held == want else want  # an archive that is not its manifest's decides nothing
         return judge(replace(one, want=want), found)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import codecs
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
@@ -103,6 +103,14 @@ class Root:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Turned:
+    """A table behind a root that was dumped with its columns in another order than the first one."""
+
+    table: TableRecord
+    order: tuple[int, ...]  # where the first one's columns stand in it
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RowSet:
     """Rows that are compared together."""
 
@@ -112,6 +120,7 @@ class RowSet:
     want: Digest  # without `unordered`: the archive has to be asked, where the order differs
     table: tuple[str, str] | None = None  # schema and name of the one table; None: loaded through a partition root
     root: Root | None = None
+    turned: tuple[Turned, ...] = ()  # those of its tables that `want` knows only the rows and bytes of
     created: bool = True  # False: an extension makes the table, and may put rows of its own into it
 
 
@@ -135,15 +144,28 @@ def sets_of(manifest: Manifest) -> Iterator[RowSet]:
         else:
             roots.setdefault(table.root, []).append(table)
     for name, parts in roots.items():
+        names = parts[0].statement.names
+        turned = tuple(
+            Turned(table=part, order=tuple(map(part.statement.names.index, names)))
+            for part in parts
+            if part.statement.names != names
+        )
+        alike = [part for part in parts if part.statement.names == names]
         want = Digest(
             rows=sum(part.digest.rows for part in parts),
             size_bytes=sum(part.digest.size_bytes for part in parts),
             sha256="",  # the order between the parts is nobody's
-            unordered=f"{sum(int(part.digest.unordered, 16) for part in parts) % 2**128:032x}",
+            unordered=added(part.digest.unordered for part in alike),
         )
         columns = in_utf8(parts[0].statement.columns or "", codec)
         root = Root(relation=in_utf8(name, codec), columns=columns, options=encoded)
-        yield RowSet(name=name, statements=(root.printing(root.relation),), tables=len(parts), want=want, root=root)
+        statements = (root.printing(root.relation),)
+        yield RowSet(name=name, statements=statements, tables=len(parts), want=want, root=root, turned=turned)
+
+
+def added(digests: Iterable[str]) -> str:
+    """The order-free digest of the rows of several tables together."""
+    return f"{sum(int(one, 16) for one in digests) % 2**128:032x}"
 
 
 def codec_of(encoding: str) -> str:
