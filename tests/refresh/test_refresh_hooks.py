@@ -290,6 +290,25 @@ def test_materialized_views_hold_what_a_hook_made_of_the_rows(viewed: Couple):
 
 
 @pytest.mark.parametrize("major", [15, 18])
+def test_a_materialized_view_that_reads_another_through_a_function_is_filled_behind_it(viewed: Couple):
+    viewed.prod.psql(
+        "CREATE FUNCTION words() RETURNS SETOF text LANGUAGE sql AS 'SELECT tokens FROM public.plain';"
+        "CREATE MATERIALIZED VIEW a_word AS SELECT * FROM words() AS word;"
+        "CREATE MATERIALIZED VIEW a_last AS SELECT word FROM a_word",
+        viewed.prod_db,
+    )
+    viewed.refresh()
+    assert viewed.dev.psql(FILLED, viewed.dev_db) == "a_last a_word fü ll plain planned"
+    assert viewed.dev.psql("SELECT word FROM a_last", viewed.dev_db) == "secret1 secret2 secret3"
+    viewed.prod.psql("REFRESH MATERIALIZED VIEW plain WITH NO DATA", viewed.prod_db)
+    viewed.backup()
+    failed = viewed.refresh(expect=15)
+    assert "view public.a_word could not be filled: " in failed["message"]
+    assert 'view "plain" has not been populated' in failed["message"]
+    assert failed["code"] == "RefreshError"
+
+
+@pytest.mark.parametrize("major", [15, 18])
 def test_a_materialized_view_that_cannot_be_filled_is_named_and_dev_stays(viewed: Couple):
     viewed.refresh()
     before = oid_of(viewed.dev, viewed.dev_db), contents(viewed.dev, viewed.dev_db)

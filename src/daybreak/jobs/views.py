@@ -13,12 +13,15 @@ import threading
 from collections.abc import Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from graphlib import TopologicalSorter
+from typing import Final
 
 from daybreak.errors import Cancelled, DaybreakError, RefreshError
 from daybreak.jobs.rebuild import Rebuild
-from daybreak.postgres.client import Postgres
+from daybreak.postgres.client import Postgres, SqlError
 from daybreak.postgres.shadow import UNHEARD
 from daybreak.postgres.sql import literal
+
+_NOT_READY: Final = "55000"
 
 
 def fill_views(work: Rebuild) -> None:
@@ -37,7 +40,20 @@ def fill_views(work: Rebuild) -> None:
 
 
 def _fill_all(work: Rebuild, empty: Mapping[int, str]) -> None:
-    """Fill each once all that it reads are filled; the first fault ends the others."""
+    """Fill each once all that it reads are filled, as far as the archive knows.
+
+    What a function reads nobody knows: a view that found another one empty is tried again behind the others.
+    """
+    left = dict(empty)
+    while left:
+        filled, fault = _fill_once(work, left)
+        if fault and not filled:
+            raise fault
+        left = {one: view for one, view in left.items() if one not in filled}
+
+
+def _fill_once(work: Rebuild, empty: Mapping[int, str]) -> tuple[set[int], RefreshError | None]:
+    """Which could be filled, and the fault of one that came too early; the first other fault ends all."""
     order = TopologicalSorter(
         {
             entry.id: [one for one in entry.dependencies if one in empty]
@@ -49,17 +65,27 @@ def _fill_all(work: Rebuild, empty: Mapping[int, str]) -> None:
     stop = threading.Event()
     server = work.held.server.with_runner(work.held.server.runner.also_ended_by(stop))
     running: dict[Future[None], int] = {}
+    filled: set[int] = set()
+    early: RefreshError | None = None
     with ThreadPoolExecutor(max_workers=work.jobs, thread_name_prefix="fill") as pool:
         try:
-            while order.is_active():
-                running |= {pool.submit(_fill, work, server, empty[one]): one for one in order.get_ready()}
+            while running := running | {pool.submit(_fill, work, server, empty[one]): one for one in order.get_ready()}:
                 for done in wait(running, return_when=FIRST_COMPLETED).done:
-                    done.result()
-                    order.done(running.pop(done))
+                    view = running.pop(done)
+                    try:
+                        done.result()
+                    except RefreshError as fault:
+                        if not _came_too_early(fault):
+                            raise
+                        early = fault
+                    else:
+                        order.done(view)
+                        filled.add(view)
         except BaseException:
             stop.set()
             pool.shutdown(wait=False, cancel_futures=True)
             raise
+    return filled, early
 
 
 def _fill(work: Rebuild, server: Postgres, view: str) -> None:
@@ -80,6 +106,11 @@ def _fill(work: Rebuild, server: Postgres, view: str) -> None:
             f"the materialized view {view} could not be filled: {error.message}",
             hint=error.hint or f"ask production, or a copy of it, the same: REFRESH MATERIALIZED VIEW {view}",
         ) from error
+
+
+def _came_too_early(fault: RefreshError) -> bool:
+    """Whether a view read something that is not ready: perhaps another one that is not filled yet."""
+    return isinstance(fault.__cause__, SqlError) and fault.__cause__.sqlstate == _NOT_READY
 
 
 def _empty(work: Rebuild) -> dict[int, str]:
