@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
+import multiprocessing
+import os
+import signal
 import threading
 import time
 from dataclasses import replace
@@ -330,6 +334,40 @@ def test_a_plan_that_is_a_path_is_refused(newer: Offsite, tmp_path: Path) -> Non
         here(planted.id)
     assert list(outside.iterdir()) == []
     assert here("latest").result["fetched"] == "a000"
+
+
+def test_what_a_killed_fetch_left_goes_with_the_next_one(newer: Offsite, shelf: Shelf, tmp_path: Path) -> None:
+    restic, to = newer.restic(), tmp_path / "into" / "back [1].dump"
+    to.parent.mkdir()
+    shelf.send(shelf.parcel(), restic)
+    heard: list[str] = []
+
+    def hear(name: str) -> None:
+        heard.append(name)
+        if len(heard) > 1:  # the archive has come, what belongs to it has not
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    killed = multiprocessing.get_context("fork").Process(
+        target=fetch, args=(restic,), kwargs={"to": to, "on_file": hear}
+    )
+    killed.start()
+    killed.join(60)
+    assert killed.exitcode == -signal.SIGKILL
+    (left,) = to.parent.iterdir()
+    assert (left / "file").stat().st_size > 0
+
+    in_use = left.with_name(left.name.replace(str(killed.pid), "1"))
+    in_use.mkdir()
+    handle = os.open(in_use, os.O_RDONLY)
+    fcntl.flock(handle, fcntl.LOCK_EX)
+    fetch(restic, to=to)
+    in_use.rmdir()  # it is there: somebody else was at work
+    os.close(handle)
+    assert sorted(path.name for path in to.parent.iterdir()) == [
+        to.name,
+        f"{to.name}.globals.sql",
+        f"{to.name}.json",
+    ]
 
 
 def test_fetch_into_a_folder_that_is_not_there(newer: Offsite, shelf: Shelf, tmp_path: Path) -> None:

@@ -10,14 +10,16 @@ Errors  `Refused` where FILE exists already, or the snapshot's plan is no name; 
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import tempfile
 import time
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
+from glob import escape
 from itertools import islice
 from pathlib import Path
 from typing import Final
@@ -32,6 +34,7 @@ from daybreak.files import (
     disk_errors,
     free_bytes,
     fsync_folder,
+    is_locked,
     make_folder,
     sha256_file,
     share,
@@ -268,10 +271,17 @@ def _require_room(to: Path, needed: int) -> None:
 
 @contextmanager
 def _folder_beside(to: Path) -> Generator[Path]:
-    """A folder of our own on the target's file system, gone when the block is left."""
+    """A folder of our own on the target's file system, gone when the block is left; those that kills left go too."""
+    for left in to.parent.glob(f".{escape(to.name)}.*.fetch"):
+        with suppress(PermissionError):  # somebody else's
+            if not is_locked(left):
+                shutil.rmtree(left, ignore_errors=True)
     folder = to.with_name(f".{to.name}.{os.getpid()}.fetch")
     folder.mkdir(mode=0o700)
+    handle = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
     try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+        os.close(handle)
