@@ -95,6 +95,8 @@ def test_a_hold_that_comes_while_the_restore_runs_counts(refreshed: Couple) -> N
         (("dev", "--until", "yesterday", "--why", "x"), "no date, instant or duration"),
         (("dev", "--until", "2020-01-01", "--why", "x"), "over already"),
         (("dev", "--until", "2999-01-01T10:00", "--why", "x"), "in which zone"),
+        (("dev", "--until", "9999-12-31T23:59:59-05:00", "--why", "x"), "longer than anything"),
+        (("dev", "--until", "9999-12-31T23:00Z", "--why", "x"), "longer than anything"),  # no instant in the east
         (("dev", "--why", " "), "needs a reason"),
         (("prod", "--why", "x"), "is production"),
         (("dve", "--why", "x"), "dev"),

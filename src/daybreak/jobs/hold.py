@@ -5,9 +5,10 @@ Errors  `UsageError` for an instant that cannot be read or is over, no reason, a
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Iterable
-from datetime import datetime, tzinfo
+from datetime import UTC, datetime, tzinfo
 from typing import Final
 
 from daybreak.catalog import Catalog
@@ -19,6 +20,8 @@ from daybreak.schedule import parse_zone
 from daybreak.units import parse_duration, show_instant
 
 _DATE: Final = re.compile(r"\d{4}-\d\d-\d\d")
+#: In the last year that a date may have, an instant of one zone may have no name in another.
+_LATEST: Final = datetime(9999, 1, 1, tzinfo=UTC)
 _SAY: Final = 'say 3d, 2026-12-24, 2026-12-24T18:00+01:00 or "2026-12-24 18:00 Europe/Berlin"'
 
 
@@ -76,20 +79,30 @@ def parse_until(text: str, at: datetime, zone: tzinfo) -> datetime:
     """
     text = text.strip()
     try:
-        return at + parse_duration(text)
+        found = _parse(text, at, zone)
     except OverflowError:
-        raise UsageError(f"{text!r} is longer than anything lasts", hint=_SAY) from None
-    except ValueError:
-        pass
-    try:
-        moment, _, named = text.rpartition(" ")
-        if _DATE.fullmatch(text):
-            return datetime.fromisoformat(text).replace(tzinfo=zone)
-        if moment and not named[0].isdigit():
-            return datetime.fromisoformat(moment).replace(tzinfo=parse_zone(named))
-        found = datetime.fromisoformat(text)
-    except (ValueError, OverflowError) as error:
+        raise _too_long(text) from None
+    except ValueError as error:
         raise UsageError(f"{text!r} is no date, instant or duration: {error}", hint=_SAY) from None
     if found.tzinfo is None:
         raise UsageError(f"{text!r} does not say in which zone", hint=_SAY)
+    if found > _LATEST:
+        raise _too_long(text)
     return found
+
+
+def _parse(text: str, at: datetime, zone: tzinfo) -> datetime:
+    with contextlib.suppress(ValueError):
+        return at + parse_duration(text)
+    moment, _, named = text.rpartition(" ")
+    if _DATE.fullmatch(text):
+        return datetime.fromisoformat(text).replace(tzinfo=zone)
+    if moment and not named[0].isdigit():
+        return datetime.fromisoformat(moment).replace(tzinfo=parse_zone(named))
+    return datetime.fromisoformat(text)
+
+
+def _too_long(text: str) -> UsageError:
+    return UsageError(
+        f"{text!r} is longer than anything lasts", hint="without --until it is held until somebody releases it"
+    )
