@@ -112,8 +112,12 @@ def test_a_command_finds_it_and_gives_its_status(site: Installation, servers: Se
     said = site.apart("open", "--command", str(script))
     assert (said.code, said.out.split()) == (7, ["2000", "2000"])
     assert left() == site.leftovers() == []
-    assert site.apart("open", "--command", "no-such-program-here").code == 3
+    assert site.apart("open", "--command", "sh -c 'kill -9 $$'").code == 128 + signal.SIGKILL  # as a shell says it
     assert left() == []
+    before = site.json("runs")["runs"]
+    missing = site.apart("open", "--command", "no-such-program-here")
+    assert (missing.code, "the program no-such-program-here is not there" in missing.err) == (3, True)
+    assert site.json("runs")["runs"] == before  # nothing was restored for it
 
 
 def test_a_terminal_gets_psql(site: Installation):
@@ -170,6 +174,6 @@ def test_what_differs_is_opened_with_a_warning(site: Installation, servers: Serv
 
 
 def test_options_that_exclude_each_other(site: Installation):
-    for words in (("--command", "true", "--url"), ("--command", "'"), ("--command", "")):
+    for words in (("--command", "true", "--url"), ("--command", "'"), ("--command", ""), ("--command", "''")):
         assert site.call("open", *words).code == 2
     assert site.json("open", "nobody", expect=2)["code"] == "UsageError"

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from daybreak.model import Run
 
 _LOOK_S: Final = 0.2
+#: A program that a signal ended: what a shell says of it.
+_SIGNALLED: Final = 128
 
 
 @click.command()
@@ -63,6 +65,10 @@ def open_(door: Door, archive: str | None, *, command: str | None, only_url: boo
     if command is not None and (door.json or only_url):
         raise click.UsageError("--command goes without --json and --url")
     words = [] if command is None else _words(command)
+    if words:
+        from daybreak.process import find_program  # noqa: PLC0415 -- keeps --help fast
+
+        find_program(words[0], os.environ.get("PATH"))  # before the restore, which may take an hour
     listener = progress.choose()
     status = 0
 
@@ -82,7 +88,7 @@ def open_(door: Door, archive: str | None, *, command: str | None, only_url: boo
 
     with at_site(door, listener) as site:
         site.open(archive, image=image, use=use)
-    return status
+    return status if status >= 0 else _SIGNALLED - status
 
 
 def _words(command: str) -> list[str]:
@@ -90,7 +96,7 @@ def _words(command: str) -> list[str]:
         words = shlex.split(command)
     except ValueError as error:
         raise click.UsageError(f"--command cannot be split into words: {error}") from None
-    if not words:
+    if not words or not words[0]:
         raise click.UsageError("--command names no program")
     return words
 
