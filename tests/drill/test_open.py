@@ -111,6 +111,7 @@ def test_a_command_finds_it_and_gives_its_status(site: Installation, servers: Se
     script.chmod(0o755)
     said = site.apart("open", "--command", str(script))
     assert (said.code, said.out.split()) == (7, ["2000", "2000"])
+    assert re.search(r"server +\d.* s  PostgreSQL from /", said.err)
     assert left() == site.leftovers() == []
     assert site.apart("open", "--command", "sh -c 'kill -9 $$'").code == 128 + signal.SIGKILL  # as a shell says it
     assert left() == []

@@ -182,6 +182,7 @@ def progress_text(now: Progress, seconds: float | None = None) -> str:
 #: The facts of a step that are worth a place on its line, in words.
 _SHOWN: Final = {
     "server": "PostgreSQL {}",
+    "where": "{}",
     "rows": "{:,} rows",
     "bytes": "{}",
     "added_bytes": "grew by {}",
