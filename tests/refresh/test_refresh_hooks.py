@@ -229,6 +229,18 @@ def test_what_cannot_be_done_at_all_is_said_before_anything_is_made(site: Couple
     assert site.beside() == []
 
 
+@pytest.mark.parametrize("key", ["sql", "sql_file"])
+def test_sql_that_begins_with_a_command_of_psql_is_refused_and_not_left_undone(key: str, site: Couple, tmp_path: Path):
+    sql = "\\echo masking\nUPDATE account SET token = 'masked';"
+    (tmp_path / "mask.sql").write_text(sql)
+    deed = {"sql": sql, "sql_file": str(tmp_path / "mask.sql")}[key]
+    site.retarget(weekly={"hooks": [{"name": "mask", "when": "after_restore", key: deed}]})
+    said = site.refresh(expect=3)
+    where = {"sql": "its SQL", "sql_file": f"{tmp_path}/mask.sql"}[key]
+    assert said["problems"] == [f'the hook "mask": {where} begins with psql\'s \\echo: only SQL is run']
+    assert site.beside() == []
+
+
 VIEWS = """
 CREATE SCHEMA "Odd ""Schema"" ☀";
 CREATE VIEW between AS SELECT id, token FROM account;

@@ -23,6 +23,7 @@ from daybreak.replacement import Hook, HookTime
 
 #: SQL is handed to psql as one word, and Linux ends words at 128 KiB.
 _FILE_BYTES: Final = 100_000
+_BY_PSQL: Final = 'load it by a command: ["sh", "-c", "psql -d \\"$DAYBREAK_CONNINFO\\" -f …"]'
 _WHERE: Final = {
     HookTime.BEFORE: "before anything was made",
     HookTime.AFTER_RESTORE: "after the restore",
@@ -109,21 +110,28 @@ def _run(work: Rebuild, hook: Hook) -> None:
 
 
 def _statements(hook: Hook) -> str:
-    """The SQL of a hook. Raise ConfigError, OSError for a file that cannot be used."""
-    if hook.sql_file is None:
-        return hook.sql or ""
-    content = _read(hook.sql_file)
+    """The SQL of a hook. Raise ConfigError, OSError for what cannot be used."""
+    text = (hook.sql or "") if hook.sql_file is None else _text(hook.sql_file)
+    if text.lstrip().startswith("\\"):  # psql would do this one, and nothing of what is behind it
+        command = text.split(maxsplit=1)[0]
+        raise ConfigError(f"{hook.sql_file or 'its SQL'} begins with psql's {command}: only SQL is run", hint=_BY_PSQL)
+    return text
+
+
+def _text(path: Path) -> str:
+    """The SQL in a file. Raise ConfigError, OSError."""
+    content = _read(path)
     if len(content) > _FILE_BYTES:
         raise ConfigError(
-            f"{hook.sql_file} is larger than {_FILE_BYTES // 1000} kB",
-            hint='load it by a command: ["sh", "-c", "psql -d \\"$DAYBREAK_CONNINFO\\" -f …"]',
+            f"{path} is larger than {_FILE_BYTES // 1000} kB",
+            hint=_BY_PSQL,
         )
     try:
         text = content.decode("utf-8")
     except UnicodeDecodeError:
-        raise ConfigError(f"{hook.sql_file} is no UTF-8 text") from None
+        raise ConfigError(f"{path} is no UTF-8 text") from None
     if not text.strip() or "\0" in text:
-        raise ConfigError(f"{hook.sql_file} holds no SQL")
+        raise ConfigError(f"{path} holds no SQL")
     return text
 
 
