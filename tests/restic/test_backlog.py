@@ -27,8 +27,10 @@ from daybreak.embedded.s3 import S3Server
 from daybreak.errors import ConfigError, DaybreakError, OffsiteError
 from daybreak.jobs import backlog, offsite
 from daybreak.jobs.accept import accept
+from daybreak.jobs.adoption import adopt
 from daybreak.jobs.fetch import fetch
 from daybreak.jobs.parcel import Parcel
+from daybreak.jobs.run import RunContext
 from daybreak.jobs.status import status_of
 from daybreak.model import BackupPlan, Keep, Repository, RunState
 from installation import wait_for
@@ -254,9 +256,43 @@ def test_tonights_archive_comes_before_those_that_wait(newer: Offsite, tmp_path:
     for night in (0, 1, 2):
         assert host.try_night(night) is not None
 
-    host.run("backup", lambda run: backlog.make_room(run, host.plan, host.shelf, 2**62))
+    make_room(host)
 
     assert host.waiting() == ["a002"]  # also the published one: letting it go would free nothing
+
+
+def make_room(host: Host) -> None:
+    """A backup that finds far too little room."""
+
+    def job(run: RunContext) -> None:
+        backlog.make_room(run, host.plan, host.shelf, 2**62, published=lambda: adopt(run, host.plan, host.shelf))
+
+    host.run("backup", job)
+
+
+def test_the_last_sound_archive_waits_on_though_there_is_no_room(newer: Offsite, tmp_path: Path) -> None:
+    missing = newer.empty()
+    host = Host(folder=tmp_path, repositories=(replace(missing, url=f"{missing.url}-gone"),))
+    for night in (0, 1):
+        assert host.try_night(night) is not None
+    host.plan.archive.unlink()
+    host.plan.archive.write_bytes(b"somebody's dump")
+
+    make_room(host)
+
+    assert host.waiting() == ["a001"]  # else a dump that fails would leave none at all
+
+
+def test_an_older_archive_that_is_kept_here_goes_on_waiting(newer: Offsite, tmp_path: Path) -> None:
+    missing = newer.empty()
+    host = Host(folder=tmp_path, repositories=(replace(missing, url=f"{missing.url}-gone"),))
+    for night in (0, 1):
+        assert host.try_night(night) is not None
+    host.shelf.keep_proven(host.shelf.root / "backlog" / "a000.dump")
+
+    make_room(host)
+
+    assert host.waiting() == ["a000", "a001"]  # letting them go would free nothing
 
 
 def test_storms(newer: Offsite, proxy: Proxy, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from pathlib import Path
 from threading import Event
 
@@ -36,7 +37,7 @@ def adopting(run: RunContext, plan: BackupPlan, shelf: Shelf) -> Generator[Calla
     with ThreadPoolExecutor(max_workers=1, thread_name_prefix="older archive") as beside:
         reading = beside.submit(shelf.read, lambda: stop.is_set() or run.cancel.is_set())
         try:
-            yield lambda: adopt(run, plan, shelf, reading.result)
+            yield cache(lambda: adopt(run, plan, shelf, reading.result))
         finally:
             stop.set()
 

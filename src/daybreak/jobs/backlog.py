@@ -8,6 +8,7 @@ loses one. At most `backlog` of the plan wait; the oldest is let go then, and wh
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -72,16 +73,29 @@ def settle(run: RunContext, plan: BackupPlan, shelf: Shelf) -> list[Waiting]:
     return rest
 
 
-def make_room(run: RunContext, plan: BackupPlan, shelf: Shelf, needed_bytes: int) -> None:
+def make_room(
+    run: RunContext,
+    plan: BackupPlan,
+    shelf: Shelf,
+    needed_bytes: int,
+    *,
+    published: Callable[[], Manifest | None],
+) -> None:
     """Tonight's archive comes before those that wait: let go the oldest until there is room, or none is left.
 
-    The published archive may be one of them; letting it go would free nothing.
+    One that has another name here stays: letting it go would free nothing. So does the newest, unless a sound archive
+    stands `published`, for tonight's may still fail; that is asked for only where room is lacking.
     """
-    for one in waiting(run.catalog, plan):
-        if files.free_bytes(shelf.folder) >= needed_bytes:
-            return
-        if not (plan.archive.exists() and one.path.samefile(plan.archive)):
-            _let_go(run, shelf, one, "the disk needs the room for a new one")
+    apart = [one for one in waiting(run.catalog, plan) if _stands_alone(one.path)]
+    while apart and files.free_bytes(shelf.folder) < needed_bytes and (len(apart) > 1 or published() is not None):
+        _let_go(run, shelf, apart.pop(0), "the disk needs the room for a new one")
+
+
+def _stands_alone(path: Path) -> bool:
+    try:
+        return path.stat().st_nlink == 1
+    except FileNotFoundError:  # sent by now, and let go by whoever sent it
+        return False
 
 
 def _let_go(run: RunContext, shelf: Shelf, one: Waiting, why: str) -> None:

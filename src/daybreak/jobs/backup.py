@@ -116,7 +116,7 @@ def _make_archive(run: RunContext, plan: BackupPlan, shelf: Shelf, adopted: Call
                 facts["pg_dump"] = server.tools.major
                 if ended := guard.end_dead_backends(run, server, everything=False):
                     facts["ended_backends"] = ended
-                _require_room(run, plan, shelf, server)
+                _require_room(run, plan, shelf, server, adopted)
             with run.step("dump") as facts:
                 dumped = dump_source(run, plan, server, staged)
                 facts.update(tables=len(dumped.scan.blocks), rows=dumped.scan.rows, bytes=dumped.scan.size_bytes)
@@ -136,9 +136,11 @@ def _make_archive(run: RunContext, plan: BackupPlan, shelf: Shelf, adopted: Call
         staged.unlink(missing_ok=True)
 
 
-def _require_room(run: RunContext, plan: BackupPlan, shelf: Shelf, server: Postgres) -> None:
+def _require_room(
+    run: RunContext, plan: BackupPlan, shelf: Shelf, server: Postgres, adopted: Callable[[], Manifest | None]
+) -> None:
     needed = forecast_bytes(run, plan, server)
-    backlog.make_room(run, plan, shelf, needed)
+    backlog.make_room(run, plan, shelf, needed, published=adopted)
     shelf.require_room(needed)
 
 
