@@ -12,9 +12,19 @@ from typing import Final
 
 from daybreak.secret import Secret, mask
 
-#: Where PostgreSQL's details quote a row: after the place in what COPY reads, behind a key's columns, and whole rows.
+#: After what PostgreSQL quotes a row or a value of one: the place in what COPY reads, which any line of a context may
+#: name, a key's columns, a whole row, and what is no value of its type.
 _ROW: Final = re.compile(
-    r"((?:CONTEXT|DETAIL):\s+(?:COPY .*?, line \d+[^:]*: |Key \(.*?\)=|Failing row contains )).*", re.DOTALL
+    r"(?:(?:^|CONTEXT:\s+)(?:COPY .*?, line \d+(?:, column .*?)?|JSON data, line \d+): "
+    r"|DETAIL:\s+Key \(.*?\)=|DETAIL:\s+(?:Failing row|Partition key of the failing row) contains "
+    r'|DETAIL:\s+(?:Token |Escape sequence |Expected [^"]*)(?=")'
+    r'|ERROR:\s+(?:invalid input |malformed |(?=[^"]*out of range)|value (?=".*out of range))[^"]*(?="))'
+)
+#: With what a quote is over, which may have many lines: the next part of a message, or the next message.
+_SAID: Final = re.compile(
+    r"(?:pg_\w+|psql|vacuumdb|ssh|docker|podman)\b\S*: |Command was: "
+    r"|(?:\d{4}-\d\d-\d\d .*?)?"
+    r"(?:ERROR|FATAL|PANIC|WARNING|NOTICE|INFO|LOG|DETAIL|HINT|QUERY|CONTEXT|LOCATION|STATEMENT):  "
 )
 
 
@@ -65,6 +75,16 @@ class Completed:
     seconds: float
 
 
-def without_rows(line: str) -> str:
-    """A line that a program said, for a log that more people read than may read the data."""
-    return _ROW.sub(r"\1…", line)
+class WithoutRows:
+    """The lines that a program says, for a log that more people read than may read the data."""
+
+    def __init__(self) -> None:
+        self._quoting = False
+
+    def __call__(self, line: str) -> list[str]:
+        """The next line without what PostgreSQL quotes of rows in it; nothing where it is nothing else."""
+        if self._quoting and not _SAID.match(line):
+            return []
+        quote = _ROW.search(line)
+        self._quoting = quote is not None
+        return [line if quote is None else f"{line[: quote.end()]}…"]

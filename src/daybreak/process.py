@@ -26,7 +26,7 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, Final, Protocol, Self
 
-from daybreak.command import Command, Completed, without_rows
+from daybreak.command import Command, Completed, WithoutRows
 from daybreak.errors import Cancelled, CommandError, ConfigError, DaybreakError, TimedOut
 from daybreak.secret import Secret, mask
 from daybreak.watchdog import HERE
@@ -43,7 +43,6 @@ _PIPE_BYTES: Final = 2**20
 #: sides more than what is done with it. In this time the fastest does not fill the pipe.
 _GATHER_S: Final = 0.002
 _BEAT_S: Final = 15.0
-
 
 #: What a child inherits from our environment; everything else, PG* above all, is left out.
 _INHERITED: Final = (
@@ -191,6 +190,8 @@ class _Child:
         self._cancel = cancel
         self._log = log
         self._tail: deque[str] = deque(maxlen=TAIL_LINES)
+        self._without_rows = WithoutRows()
+        self._for_log: deque[str] = deque(maxlen=TAIL_LINES)
         self._read_bytes = 0
         self._gathers = False
         self._started = time.monotonic()
@@ -266,6 +267,7 @@ class _Child:
         line = mask(raw.decode("utf-8", "replace").rstrip())
         if line:
             self._tail.append(line)
+            self._for_log += self._without_rows(line)
             on_stderr(line)
 
     def read(self, size: int = _PIPE_BYTES, /) -> bytes:
@@ -350,8 +352,8 @@ class _Child:
         self._log_last_lines()
 
     def _log_last_lines(self) -> None:
-        for line in self._tail:
-            self._log(f"{self.command.program} said: {without_rows(line)}")
+        for line in self._for_log:
+            self._log(f"{self.command.program} said: {line}")
 
     def _exited(self) -> bool:
         # Not reaped, and orphans of the group are not waited for: some hosts have an init that reaps late or never.

@@ -10,15 +10,18 @@ import threading
 import time
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from daybreak.command import Command, without_rows
+from daybreak.command import Command, WithoutRows
 from daybreak.errors import Cancelled, CommandError, ConfigError, DaybreakError, TimedOut
 from daybreak.process import TAIL_LINES, Runner
 from daybreak.secret import Secret
 from installation import processes, wait_for
+
+if TYPE_CHECKING:
+    from conftest import Server
 
 MINUTE = timedelta(minutes=1)
 SOON = timedelta(seconds=0.5)
@@ -186,7 +189,7 @@ def test_the_end_of_stdout_is_not_success() -> None:
 _PARENT = """
 import sys
 from datetime import timedelta
-from daybreak.command import Command, without_rows
+from daybreak.command import Command
 from daybreak.process import Runner
 Runner().run(Command(argv=("/bin/sh", "-c", sys.argv[1], "sh", sys.argv[2]), deadline=timedelta(hours=1)))
 """
@@ -298,7 +301,65 @@ def test_the_log_has_the_last_lines_of_a_program_that_failed_or_was_ended() -> N
     ],
 )
 def test_a_line_for_the_log_quotes_no_row(line: str, logged: str) -> None:
-    assert without_rows(line) == logged
+    assert WithoutRows()(line) == [logged]
+
+
+#: Each quotes a row in another way; what is secret says so in every line of its own.
+_QUOTES_ROWS = r"""
+CREATE TABLE person (id int CHECK (id > 0), mail text, "a:b" int, doc json);
+CREATE FUNCTION refuse(text) RETURNS bool LANGUAGE plpgsql AS $$ BEGIN RAISE 'no such relation'; END $$;
+CREATE TABLE refused (id int, mail text CHECK (refuse(mail)));
+CREATE TABLE part (id int, mail text) PARTITION BY LIST (mail);
+CREATE TYPE mood AS ENUM ('good');
+CREATE TABLE felt (mail text, mood mood);
+INSERT INTO person VALUES (-1, E'secret\nsecret too\nsecret as well');
+INSERT INTO part VALUES (1, E'secret\nsecret too');
+INSERT INTO person VALUES (1, E'secret\nsecret too'), (2, E'secret\nsecret too');
+CREATE UNIQUE INDEX ON person (mail);
+COPY refused FROM stdin;
+1	secret
+\.
+COPY person FROM stdin;
+1	x	secret	{}
+\.
+COPY person FROM stdin;
+1	x	1	{"secret": secret}
+\.
+COPY person FROM stdin;
+secret\nsecret too	x	1	{}
+\.
+COPY felt FROM stdin;
+x	secret
+\.
+COPY person FROM stdin;
+99999999999secret	x	1	{}
+\.
+COPY person FROM stdin;
+88888888888	x	1	{}
+\.
+\set ON_ERROR_STOP 1
+SELECT no_such_column;
+"""
+
+
+def test_whatever_way_postgresql_quotes_a_row_the_log_has_none(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("daybreak.process.TAIL_LINES", 1000)
+    script = tmp_path / "script.sql"
+    script.write_text(_QUOTES_ROWS)
+    log: list[str] = []
+    said: list[str] = []
+    psql = (str(server.bin / "psql"), "-Xq", "-d", server.conninfo(server.fresh()), "-f", "-")
+    with pytest.raises(CommandError):
+        Runner(log=log.append).run(Command(argv=psql, deadline=MINUTE, feed=script), on_stderr=said.append)
+    quoted = [line for line in said if "secret" in line or "88888888888" in line]
+    assert len(quoted) > 15, said
+    assert not [line for line in log if "secret" in line or "88888888888" in line]
+    told = [line for line in said if "ERROR:" in line]
+    assert len([line for line in log if "ERROR:" in line]) == len(told)
+    assert 'column "no_such_column" does not exist' in "".join(log)
+    assert any("CONTEXT:  PL/pgSQL function refuse(text) line 1 at RAISE" in line for line in log)
 
 
 def test_many_programs_at_once_keep_to_themselves() -> None:
