@@ -150,9 +150,15 @@ def test_l3_l5_a_lock_file_without_a_living_holder_holds_nobody(site: Installati
 
 
 def test_a_dead_run_is_recorded_as_lost_by_whoever_looks_next(slow: Installation) -> None:
+    snail(slow)
     night = slow.start("backup")
     run = running(slow)
+    wait_for(slow.staged, what="the dump")
+    assert "… dump" in (going := slow.call("run", "show", run).out), going
     night.kill()
+    shown = slow.call("run", "show", run).out
+    assert "✗ dump" in shown, shown
+    assert "broke off" in shown
     told = slow.json("run", "show", run)
     assert told["state"] == "lost"
     assert "its process died before the end" in told["reason"]

@@ -17,7 +17,7 @@ from daybreak.errors import ConfigError, UsageError
 from daybreak.units import rfc3339, show_bytes, show_count, show_duration
 
 if TYPE_CHECKING:
-    from daybreak.model import Run
+    from daybreak.model import Run, Step
     from daybreak.site import Site
 
 _FOLLOW_S: Final = 1.0
@@ -188,9 +188,7 @@ def _run_text(found: Run, log: Path) -> str:
         f"began      {when(found.started_at)}",
         f"ended      {when(found.ended_at)}",
     ]
-    for step in found.steps:
-        seconds = (step.ended_at - step.started_at).total_seconds() if step.ended_at else 0.0
-        lines.append(progress.done_line(step.name, step.facts, seconds, failed=step.failed))
+    lines += [_step_line(found, step) for step in found.steps]
     if found.failure:
         lines += [f"why        {found.failure.message}", f"           → {found.failure.hint}"]
         lines.append(f"exit code  {found.failure.exit_code} ({found.failure.code})")
@@ -198,6 +196,17 @@ def _run_text(found: Run, log: Path) -> str:
         lines.append(f"reason     {found.reason}")
     lines.append(f"log        {log}")
     return "\n".join(lines)
+
+
+def _step_line(found: Run, step: Step) -> str:
+    if step.ended_at is not None:
+        seconds = (step.ended_at - step.started_at).total_seconds()
+        return progress.done_line(step.name, step.facts, seconds, failed=step.failed)
+    if not found.state.ended:
+        return f"  … {step.name:10} {'—':>8}  running"
+    if found.state.value == "succeeded":
+        return f"  ✓ {step.name:10} {'—':>8}  its end could not be recorded"
+    return f"  ✗ {step.name:10} {'—':>8}  broke off"
 
 
 @run.command("cancel")
