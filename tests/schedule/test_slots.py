@@ -157,6 +157,8 @@ def test_a_caller_that_overlaps_without_a_scheduler_lets_the_slot_go_too(world: 
         ("2026-11-23 02:00", "not due yet"),
         ("soon", "is no slot"),
         ("", "is no slot"),
+        ("0001-01-01T00:00Z", "1 is out of reach"),
+        ("9999-12-31T08:00Z", "9999 is out of reach"),
     ],
 )
 def test_what_is_no_slot_is_refused_in_words(world: World, text: str, says: str) -> None:

@@ -42,6 +42,7 @@ _SET_BACK: Final = timedelta(hours=26)
 _FIRST_DAY: Final = datetime(2025, 1, 1, tzinfo=UTC)
 _SAY_SLOT: Final = 'say now, "2026-11-22 02:00" (in the zone of the plan), or an instant with its offset'
 _NOW: Final = "now"
+_YEARS: Final = range(1970, 2101)
 _COUNTED: Final = 30
 
 
@@ -73,6 +74,12 @@ def require_clock(at: datetime) -> None:
         )
 
 
+def require_near(at: datetime) -> None:
+    """Raise UsageError for an instant near an end of the calendar, where there is no counting of days any more."""
+    if at.year not in _YEARS:
+        raise UsageError(f"{at.year} is out of reach", hint=f"any instant from {_YEARS[0]} to {_YEARS[-1]} is good")
+
+
 def asked_slot(timed: Timed, text: str, at: datetime) -> Slot | None:
     """The slot that `--slot TEXT` means; None for `now` where none is due. Raise UsageError."""
     schedule = timed.schedule
@@ -83,6 +90,7 @@ def asked_slot(timed: Timed, text: str, at: datetime) -> Slot | None:
         instant = datetime.fromisoformat(text)
     except ValueError as error:
         raise UsageError(f"{text!r} is no slot: {error}", hint=_SAY_SLOT) from None
+    require_near(instant)
     found = slot_at(schedule, instant) if instant.tzinfo is not None else slot_named(schedule, text)
     if found is None:
         raise UsageError(

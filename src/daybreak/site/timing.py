@@ -16,7 +16,6 @@ from daybreak.site.base import Base
 #: The doctor's look at the coming night, as a kind of run and a plan.
 DOCTOR: Final = "doctor"
 TONIGHT: Final = "tonight"
-_YEARS: Final = range(1970, 2101)
 
 
 class Timing(Base):
@@ -45,8 +44,7 @@ class Timing(Base):
 
     def schedule(self, at: datetime) -> list[slots.Outlook]:
         """`daybreak schedule`: the last and the next slots of every plan around an instant."""
-        if at.year not in _YEARS:
-            raise UsageError(f"{at.year} is out of reach", hint=f"any instant from {_YEARS[0]} to {_YEARS[-1]} is good")
+        slots.require_near(at)
         self.engine.mark_lost()
         return [slots.outlook(self.catalog, one, at, seen_at=now()) for one in self.timed()]
 
