@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 
 from daybreak import notify
-from installation import Installation
+from installation import Installation, wait_for
 from webhook import Hook
 
 
@@ -62,3 +62,21 @@ def test_a_switch_that_hangs_is_left(pinged: Installation, hook: Hook, monkeypat
     hook.answers = "hang"
     assert pinged.backup()["state"] == "succeeded"
     assert len(pinged.json("status")["notify_failed"]) == 2
+
+
+def test_who_comes_for_a_slot_that_was_cancelled_does_not_call_it_a_success(pinged: Installation, hook: Hook) -> None:
+    """A timer that comes an hour later, or somebody from outside, would else hide a night without an archive."""
+    pinged.configure(plan={"schedule": "* * * * *"})
+    pinged.fake_dump("sleep 60")
+    with pinged.start("backup", "--json", "--slot", "now") as night:
+        run = wait_for(lambda: next((one for one in pinged.json("runs")["runs"] if one["state"] == "running"), None))
+        pinged.json("run", "cancel", run["run"])
+        slot = night.end().expect(130)["slot"]
+    pinged.real_dump()
+    assert paths(hook) == ["/start", "/fail"]
+    assert pinged.backup("--slot", slot)["state"] == "skipped"
+    assert paths(hook) == ["/start", "/fail", "/start"]
+    pinged.backup()
+    assert paths(hook)[-2:] == ["/start", ""]
+    assert pinged.backup("--slot", slot)["state"] == "skipped"
+    assert paths(hook)[-2:] == ["/start", ""]

@@ -27,7 +27,6 @@ from daybreak.process import Runner
 from daybreak.units import show_bytes, show_duration
 
 _INNER: Final = "run "
-_CALLED: Final = {RunState.SUCCEEDED: "success", RunState.SKIPPED: "success"}
 _HOW: Final = ("start", "success", "fail")
 #: Calls an address: (switch, suffix) -> why there was no answer, "".
 Pinger = Callable[[Ping, str], str]
@@ -64,8 +63,8 @@ class World:
         try:
             if (starting := self._starting.pop(run.id, None)) is not None:
                 starting.join()  # bounded; a start that came after the end would look like a run that hangs
-            switch, how = self._switch(run), _CALLED.get(run.state, "fail")
-            if switch is not None and how in switch.send:
+            switch = self._switch(run)
+            if switch is not None and (how := self._how(run)) in switch.send:
                 said += self._ping(run, switch, how)
             if not run.trigger.startswith(_INNER):
                 said += self._look_or_shout(run)
@@ -107,6 +106,19 @@ class World:
         if run.kind not in {"backup", "refresh"}:
             return None
         return next((plan.ping for plan in plans if plan.name == run.plan), None)
+
+    def _how(self, run: Run) -> str:
+        """What a run is called at its end; "" for one that was skipped where the last run that was not has no success.
+
+        That one goes on and calls itself, or it was no success: a later caller for its slot must not make it one.
+        """
+        if run.state is RunState.SUCCEEDED:
+            return "success"
+        if run.state is not RunState.SKIPPED:
+            return "fail"
+        others = [state for state in RunState if state is not RunState.SKIPPED]
+        last = self.catalog.runs.list(plan=run.plan, kind=run.kind, state=others, limit=1)
+        return "success" if not last or last[0].state is RunState.SUCCEEDED else ""
 
     def _ping(self, run: Run, switch: Ping, how: str) -> list[str]:
         suffix = {"start": switch.start, "success": switch.success, "fail": switch.fail}[how]
