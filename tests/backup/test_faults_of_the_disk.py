@@ -205,6 +205,21 @@ def test_k8_the_disk_of_state_and_logs_was_full_before(site: Installation) -> No
         assert site.leftovers() == []
 
 
+@pytest.mark.parametrize("left_bytes", [16384, 40960, 81920])
+def test_k8_a_backup_that_cannot_take_its_slot_for_lack_of_room_is_made(site: Installation, left_bytes: int) -> None:
+    """K8: how much room is left decides at which word the catalog finds the disk full."""
+    site.configure(plan={"schedule": "* * * * *"})
+    with mounted(site.state, "size=4m,mode=2770"):
+        site.backup()
+        ballast = fill(site.state, left_bytes)
+        told = site.apart("backup", "--json", "--slot", "now")
+        assert told.expect(0)["state"] == "succeeded"
+        assert site.manifest().id == told.json["run"]
+        assert "cannot be used: " in told.err
+        ballast.unlink()
+        assert site.backup()["state"] == "succeeded"
+
+
 def test_k8_a_password_is_handed_over_without_a_disk(site: Installation, prod: tuple[Server, str]) -> None:
     server, name = prod
     server.create_role("without_disk", password="canary-no-disk", options="LOGIN SUPERUSER")

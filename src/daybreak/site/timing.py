@@ -6,8 +6,9 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Final
 
+from daybreak.catalog import is_full
 from daybreak.config import Settings
-from daybreak.errors import UsageError
+from daybreak.errors import DaybreakError, UsageError
 from daybreak.jobs import slots
 from daybreak.jobs.run import RunContext, now
 from daybreak.model import Schedule, Timed
@@ -77,7 +78,13 @@ def in_slot(
     slots.asked_slot(timed, slot, now())
 
     def taken(run: RunContext) -> None:
-        slots.take(run, timed, slot)
+        try:
+            slots.take(run, timed, slot)
+        except DaybreakError as error:
+            # A full disk of state and logs is no reason to go without a backup.
+            if kind != "backup" or not is_full(error):
+                raise
+            run.warn(f"{error.message}; the backup is made without taking its slot ({error.hint})")
         job(run)
 
     return taken
