@@ -147,6 +147,22 @@ def test_what_a_timer_cannot_say_is_refused(spec: str) -> None:
     assert "daybreak serve" in caught.value.hint
 
 
+def test_a_masked_unit_is_told_and_what_masks_it_stays_as_it_is(
+    tmp_path: Path, file: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`systemctl mask` links to /dev/null; root's chmod 0644 there takes /dev/null from everybody else."""
+    touched: list[Path] = []
+    monkeypatch.setattr(Path, "chmod", lambda path, _mode: touched.append(path))
+    to = tmp_path / "units"
+    to.mkdir()
+    (to / "daybreak.service").symlink_to("/dev/null")
+    assert call("--config", str(file), "systemd", "install", "--to", str(to)) == 3
+    said = capsys.readouterr().err
+    assert f"daybreak.service is masked by {to}/daybreak.service" in said
+    assert "systemctl unmask daybreak.service" in said
+    assert to / "daybreak.service" not in touched
+
+
 @pytest.mark.parametrize("timers", [(), ("--timers",)])
 def test_installing_twice_changes_nothing(
     tmp_path: Path, file: Path, timers: tuple[str, ...], capsys: pytest.CaptureFixture[str]

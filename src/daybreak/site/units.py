@@ -39,8 +39,10 @@ def install(found: tuple[Unit, ...], folder: Path) -> dict[str, bool]:
     changed: dict[str, bool] = {}
     for unit in found:
         path = folder / unit.name
+        if path.exists() and not path.is_file():  # a link to /dev/null: what is written goes nowhere, chmod does not
+            raise ConfigError(f"{unit.name} is masked by {path}", hint=f"systemctl unmask {unit.name}; then call again")
         try:
-            changed[unit.name] = not path.exists() or path.read_text("utf-8") != unit.text
+            changed[unit.name] = not path.exists() or path.read_text("utf-8", "replace") != unit.text
             if changed[unit.name]:
                 path.write_text(unit.text, "utf-8")
                 path.chmod(0o644)
