@@ -113,6 +113,26 @@ def test_a_run_may_write_what_it_has_to_and_outlives_the_scheduler() -> None:
     assert 'ExecStart=/bin/true --config "/etc/daybreak/with a blank 100%%.toml" serve --only runner' in lines
 
 
+@pytest.mark.parametrize("timers", [(), ("--timers",)])
+def test_a_run_may_write_repositories_of_this_host_and_the_metrics(
+    tmp_path: Path, file: Path, timers: tuple[str, ...]
+) -> None:
+    """Below ProtectSystem=strict all else is read-only: each night off-site failed, but only where serve began it."""
+    tables = 'password_file = "/etc/daybreak/pw"\n'
+    file.write_text(
+        f'metrics_file = "/var/lib/node_exporter/daybreak.prom"\n{file.read_text()}\n'
+        f'[repositories.disk]\nurl = "/mnt/usb disk/restic"\n{tables}'
+        f'[repositories.named]\nurl = "local:/srv/restic"\n{tables}[repositories.far]\nurl = "sftp:a@b:/r"\n{tables}'
+    )
+    to = tmp_path / "units"
+    to.mkdir()
+    assert call("--config", str(file), "systemd", "install", *timers, "--to", str(to)) == 0
+    unit = to / ("daybreak-backup-nightly.service" if timers else "daybreak.service")
+    lines = [line for line in unit.read_text().splitlines() if line.startswith("ReadWritePaths=")]
+    for path in ('"-/mnt/usb disk/restic"', "-/srv/restic", "-/var/lib/node_exporter"):
+        assert f"ReadWritePaths={path}" in lines
+
+
 @pytest.mark.parametrize(
     ("spec", "first", "second"),
     [

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from daybreak.config import Settings
 from daybreak.errors import ConfigError
+from daybreak.restic.folder import folder_of
 from daybreak.site.timing import timed_plans
 from daybreak.systemd.units import CONSOLE, CONSOLE_USER, GROUP, Installed, Unit, scheduler_units, timer_units
 
@@ -22,11 +23,13 @@ def units(settings: Settings, state: Path, *, timers: bool) -> tuple[Unit, ...]:
         raise ConfigError(
             f"no plan in {settings.path} has a schedule", hint='give one: schedule = "02:00" in [backups.NAME]'
         )
-    archives = (plan.archive.parent for plan in settings.backups.values())
+    written = [plan.archive.parent for plan in settings.backups.values()]
+    written += [folder for one in settings.repositories.values() if (folder := folder_of(one.url))]
+    written += [settings.metrics_file.parent] if settings.metrics_file else []
     where = Installed(
         program=_program(),
         config=settings.path.resolve(),
-        folders=(*archives, state),
+        folders=(*written, state),
         podman=_is_podman_here(settings),
         group=_group(settings, state),
         console=settings.console.state or state / "console",

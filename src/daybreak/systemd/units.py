@@ -43,7 +43,7 @@ class Installed:
 
     program: tuple[str, ...]  # how Daybreak is called, by its full path
     config: Path
-    folders: tuple[Path, ...]  # that runs write: those of the archives, and the state folder
+    folders: tuple[Path, ...]  # that runs write: of archives, local repositories, metrics; the state folder
     podman: bool = False  # a container here is podman's, which has no server that does the work
     group: str = GROUP  # the group of the state folder
     console: Path = Path("/var/lib/daybreak/console")  # what is the console's own
@@ -246,7 +246,7 @@ UMask=0007
 CacheDirectory=daybreak
 Environment=XDG_CACHE_HOME=/var/cache/daybreak
 
-# What a run may write: the folders of the archives, the state folder,
+# What a run may write: the folders of archives, of repositories on this host and of the metrics, the state folder,
 {folders}
 {podman}\
 # the folder of the container sockets (/run/docker.sock, /run/podman/podman.sock): to name a socket itself would hold on
