@@ -138,6 +138,20 @@ def test_local_servers_are_found_behind_their_sockets(servers: Servers, env: dic
     assert settings.refreshes == {}
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="becomes another user")
+def test_a_user_without_a_name_is_no_bug(tmp_path: Path) -> None:
+    """As in a container that was started with --user 54321; nor is a folder that he may not look into."""
+    tmp_path.chmod(0o700)
+    env = {"PATH": "/usr/bin:/bin", "PYTHONPATH": os.environ.get("PYTHONPATH", ""), "HOME": "/"}
+    words = ["init", "--yes", "--config", str(tmp_path / "x.toml"), "--json"]
+    done = subprocess.run(
+        ["/usr/bin/setpriv", "--reuid=54321", "--clear-groups", *PROGRAM, *words],
+        env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=120,
+    )  # fmt: skip
+    assert "a bug of Daybreak" not in done.stdout + done.stderr
+    assert "no PostgreSQL was found" in json.loads(done.stdout)["message"]
+
+
 # -- what is pure -------------------------------------------------------------------------------------------------
 
 SHOP = Found(name="shop-db", dbname="shop", place=Place(container="shop-db", runtime="docker"))

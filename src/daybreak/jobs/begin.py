@@ -105,7 +105,7 @@ def host_zone(root: Path = Path("/")) -> str:
 
 def refuse_existing(path: Path) -> None:
     """Never overwrite. Raise Refused."""
-    if path.exists() or path.is_symlink():
+    if os.path.lexists(path):  # False where we may not look; to write it says so
         raise Refused(f"{path} is there already", hint="daybreak doctor looks at it; --config FILE writes another one")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import getpass
 import os
 from collections.abc import Sequence
@@ -18,7 +19,10 @@ __all__ = ["look_round", "new_file", "write_configuration"]
 
 def look_round(sockets: Sequence[Path]) -> Found:
     """The servers of this host."""
-    return search(Runner(), sockets=[*sockets, *SOCKETS], user=getpass.getuser())
+    user = str(os.geteuid())
+    with contextlib.suppress(KeyError, OSError):  # a number without a name, in a container
+        user = getpass.getuser()
+    return search(Runner(), sockets=[*sockets, *SOCKETS], user=user)
 
 
 def new_file(explicit: Path | None) -> Path:
