@@ -56,7 +56,7 @@ _CONSOLE: Final = re.compile(r"^\[console\].*?(?=^\[(?!console\.)|\Z)", re.MULTI
 def serve(explicit: Path | None, *, listener: Listener, say: Say, parts: frozenset[Part] = BOTH) -> None:
     """Serve until TERM or INT; HUP reads the configuration again."""
     supervisor = Supervisor(os.environ)
-    file = config.find_file(explicit, os.environ, here=Path.cwd())
+    file = config.find_file(explicit, os.environ, here=config.here_now())
     with contextlib.ExitStack() as stack:
         signals = stack.enter_context(_signals())
         serving = stack.enter_context(contextlib.closing(_Serving(file, listener, say, parts)))
@@ -212,7 +212,7 @@ def _folder_of(file: Path) -> Path:
     """The state folder of a file that has faults: as it says, if it says so much, else where it is by itself."""
     named = str(_piece(file, _STATE).get("state", ""))
     state = Path(named) if Path(named).is_absolute() else None
-    return config.choose_state(state, os.environ, is_root=os.geteuid() == 0, home=Path.home())
+    return config.choose_state(state, os.environ, is_root=os.geteuid() == 0, home=config.home_now())
 
 
 def _console_of(file: Path) -> Console:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import shlex
+import subprocess
 from pathlib import Path
 
 import pytest
 
-from daybreak.config import choose_state, find_file
+from daybreak.config import choose_state, example, find_file, home_now
 from daybreak.errors import ConfigError
+from installation import PROGRAM
 
 
 @pytest.fixture
@@ -67,3 +71,44 @@ def test_the_order_of_the_state_folders(tmp_path: Path) -> None:
 def test_a_relative_state_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="DAYBREAK_STATE is 'state'"):
         choose_state(None, {"DAYBREAK_STATE": "state"}, is_root=True, home=tmp_path)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="becomes another user")
+@pytest.mark.parametrize(
+    ("folder", "words", "said"),
+    [
+        ("/", ["--config", "{}/daybreak.toml"], "{}/daybreak.toml cannot be read: Permission denied"),
+        ("{}", [], "there is no configuration file"),
+        ("{}/gone", [], "the folder this was called in: No such file or directory"),
+    ],
+)
+def test_a_place_that_is_closed_or_gone_is_told(tmp_path: Path, folder: str, words: list[str], said: str) -> None:
+    """/etc/daybreak is 2750: whoever is no member of its group got a traceback for every command."""
+    tmp_path.chmod(0o700)
+    (tmp_path / "gone").mkdir()
+    (tmp_path / "daybreak.toml").write_text(example())
+    call = ["setpriv", "--reuid=54321", "--clear-groups", *PROGRAM, "status", *words]
+    text = f"rm -r {tmp_path}/gone; exec {shlex.join(call)}"
+    done = subprocess.run(
+        ["/bin/sh", "-c", text.replace("{}", str(tmp_path))],
+        cwd=folder.replace("{}", str(tmp_path)),
+        env={"PATH": "/usr/bin:/bin", "PYTHONPATH": os.environ.get("PYTHONPATH", "")},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 3, done.stderr
+    assert said.replace("{}", str(tmp_path)) in done.stderr
+    assert "→" in done.stderr
+
+
+def test_a_user_without_a_home_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("HOME", raising=False)
+    monkeypatch.setattr(os, "getuid", lambda: 54321)
+    with pytest.raises(ConfigError, match="this user has no home") as caught:
+        choose_state(None, {}, is_root=False, home=home_now(), system=tmp_path / "lib")
+    assert "set HOME" in caught.value.hint
+    assert choose_state(
+        None, {"XDG_STATE_HOME": "/xdg"}, is_root=False, home=home_now(), system=tmp_path / "lib"
+    ) == Path("/xdg/daybreak")

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from daybreak.config.places import choose_state, find_file
+from daybreak.config.places import choose_state, find_file, here_now, home_now
 from daybreak.config.reading import parse_toml, read_toml
 from daybreak.config.records import Settings
 
@@ -21,6 +21,8 @@ __all__ = [
     "choose_state",
     "example",
     "find_file",
+    "here_now",
+    "home_now",
     "reference",
     "schema",
     "show",

@@ -49,12 +49,12 @@ class Site(Archives, Targets, Restoring, OffSite, Repositories, Looking, Timing,
 
 def load(explicit: Path | None) -> config.Settings:
     """Read and check the configuration file; dial nobody. Raise ConfigError with all its faults."""
-    return config.check(config.find_file(explicit, os.environ, here=Path.cwd()))
+    return config.check(config.find_file(explicit, os.environ, here=config.here_now()))
 
 
 def state_of(settings: config.Settings) -> Path:
     """The state folder of a configuration, for everybody on this host."""
-    return config.choose_state(settings.state, os.environ, is_root=os.geteuid() == 0, home=Path.home())
+    return config.choose_state(settings.state, os.environ, is_root=os.geteuid() == 0, home=config.home_now())
 
 
 @contextlib.contextmanager

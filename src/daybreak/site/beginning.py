@@ -27,7 +27,7 @@ def look_round(sockets: Sequence[Path]) -> Found:
 
 def new_file(explicit: Path | None) -> Path:
     """Where the configuration goes: --config, else /etc/daybreak for root, else here. Raise Refused if it is there."""
-    path = explicit or (SYSTEM_FILE if os.geteuid() == 0 else Path.cwd() / FILE_NAME)
+    path = explicit or (SYSTEM_FILE if os.geteuid() == 0 else config.here_now() / FILE_NAME)
     begin.refuse_existing(path)
     return path
 
