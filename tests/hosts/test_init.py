@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import pty
+import resource
+import shlex
 import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
@@ -15,7 +17,7 @@ import pytest
 from engines import Box, Engine
 
 from daybreak import config
-from daybreak.errors import UsageError
+from daybreak.errors import ConfigError, UsageError
 from daybreak.hosts.search import Server as Found
 from daybreak.jobs import begin
 from daybreak.model import Place
@@ -89,6 +91,28 @@ def test_containers_are_found_and_the_first_backup_works(
     backup = call(env, "backup", "--config", str(file), "--json")
     assert backup.returncode == 0, backup.stderr
     assert (boxes[2] / "genjishimada-prod.dump").exists()
+
+
+@pytest.mark.usefixtures("boxes")
+def test_a_docker_that_is_podman_shows_nothing_twice(env: dict[str, str], tmp_path: Path) -> None:
+    """The package podman-docker; the unit that is written for docker would not let podman work."""
+    shim = tmp_path / "bin" / "docker"
+    shim.write_text(f'#!/bin/sh\nexec {tmp_path}/bin/podman "$@"\n')
+    shim.chmod(0o755)
+    file = tmp_path / "daybreak.toml"
+    done = call(env, "init", "--yes", "--config", str(file), "--json")
+    assert done.returncode == 0, done.stdout
+    assert config.check(file).databases["prod"].place == Place(container="shop-db", runtime="podman")
+
+
+@pytest.mark.usefixtures("boxes")
+def test_what_is_refused_leaves_nothing_in_the_way(env: dict[str, str], tmp_path: Path) -> None:
+    file, folder = tmp_path / "daybreak.toml", tmp_path / "archives"
+    words = ("init", "--yes", "--config", str(file), "--folder", str(folder), "--json", "--timezone")
+    done = call(env, *words, "Mars/Phobos")
+    assert "Mars/Phobos" in done.stdout
+    assert (done.returncode, file.exists(), folder.exists()) == (3, False, False)
+    assert call(env, *words, "UTC").returncode == 0
 
 
 def test_a_terminal_is_asked_and_offered_the_first_backup(
@@ -176,6 +200,35 @@ def test_what_is_not_clear_is_asked_for() -> None:
         begin.pick_server(two, "gone", "prod")
     assert begin.pick_server(two, "other-db", "prod") == two[1]
     assert begin.pick_server([], None, "dev") is None
+
+
+def test_half_a_file_is_not_in_the_way_of_the_next_call(tmp_path: Path) -> None:
+    file = tmp_path / "daybreak.toml"
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10, before[1]))  # as a disk that is full after ten bytes
+    try:
+        with pytest.raises(ConfigError, match=r"daybreak\.toml cannot be written"):
+            begin.place_file(file, "x" * 100)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    begin.place_file(file, "x" * 100)
+    assert file.read_text() == "x" * 100
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="becomes another user")
+def test_the_command_for_a_folder_that_cannot_be_made_makes_one_that_can_be_written(tmp_path: Path) -> None:
+    tmp_path.chmod(0o700)
+    folder = tmp_path / "with a blank" / "archives"
+    os.seteuid(54321)
+    try:
+        with pytest.raises(ConfigError, match="archives cannot be made: Permission denied") as caught:
+            begin.make_folder(folder)
+    finally:
+        os.seteuid(0)
+    sudo, *words = shlex.split(caught.value.hint)
+    assert sudo == "sudo"
+    subprocess.run(words, check=True, timeout=30)
+    assert (folder.stat().st_uid, folder.stat().st_mode & 0o7777) == (54321, 0o2770)
 
 
 def test_two_databases_of_one_local_server_may_share_it(tmp_path: Path) -> None:

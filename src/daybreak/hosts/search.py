@@ -58,16 +58,20 @@ def search(runner: Runner, *, sockets: Iterable[Path] = SOCKETS, user: str) -> F
 
 
 def _containers(runner: Runner, remarks: list[str]) -> Iterator[Server]:
-    for runtime in container.RUNTIMES:
+    seen: set[str] = set()
+    for runtime in reversed(container.RUNTIMES):  # a docker that is podman by another name shows its containers again
         if shutil.which(runtime) is None:
             continue
-        command = HERE.command((runtime, "ps", "--format", "{{.Names}}"), deadline=_BRIEFLY)
+        command = HERE.command((runtime, "ps", "--format", "{{.ID}} {{.Names}}"), deadline=_BRIEFLY)
         try:
-            names = runner.run(command).stdout.decode("utf-8", "replace").split()
+            lines = runner.run(command).stdout.decode("utf-8", "replace").splitlines()
         except DaybreakError as error:
             remarks.append(f"{runtime} could not be asked: {error.message}")
             continue
-        for name in names:
+        for number, _, name in (line.partition(" ") for line in lines):
+            if number in seen:
+                continue
+            seen.add(number)
             try:
                 host = reach(Place(container=name, runtime=runtime), runner)
                 if not _is_server(host, runner):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -114,21 +115,28 @@ def place_file(path: Path, text: str) -> None:
     refuse_existing(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _FILE_MODE), "w", encoding="utf-8") as file:
-            file.write(text)
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _FILE_MODE)
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(handle)
+        except BaseException:  # half a file would be in the way of the next call
+            path.unlink()
+            raise
     except OSError as error:
         raise ConfigError(f"{path} cannot be written: {error.strerror}", hint="sudo, or --config FILE") from error
 
 
 def make_folder(folder: Path) -> bool:
     """Make the folder of the archives, for its group alone, where it is missing. False where it was there."""
-    if folder.is_dir():
-        return False
     try:
+        if folder.is_dir():
+            return False
         folder.mkdir(parents=True)
         folder.chmod(_FOLDER_MODE)
     except OSError as error:
-        raise ConfigError(
-            f"{folder} cannot be made: {error.strerror}", hint=f"sudo install -d -m 2770 {folder}"
-        ) from error
+        words = ["sudo", "install", "-d", "-m", "2770", "-o", str(os.geteuid()), "-g", str(os.getegid()), str(folder)]
+        hint = shlex.join(words) if isinstance(error, PermissionError) else "look at the disk, or name another --folder"
+        raise ConfigError(f"{folder} cannot be made: {error.strerror}", hint=hint) from error
     return True

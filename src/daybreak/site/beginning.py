@@ -35,7 +35,7 @@ def new_file(explicit: Path | None) -> Path:
 def write_configuration(path: Path, choice: begin.Choice) -> bool:
     """Write it, checked as any other. Whether the folder of the archives was made."""
     text = config.written(begin.tables_of(choice), {"timezone": choice.timezone, "doctor": "15:00"})
+    config.check_content(path, text.encode())
     made = begin.make_folder(choice.folder)
     begin.place_file(path, text)
-    config.check(path)
     return made
