@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -186,7 +187,9 @@ def test_n3_a_changed_host_key(behind: ContainerSite, vps: Sshd) -> None:
     vps.know(vps.other_key)
     before = vps.log
     text = refused(behind, "HOST KEY MISMATCH", vps.fingerprint(vps.host_key), vps.fingerprint(vps.other_key))
-    assert "ssh-keygen -R" in text
+    command = text.split("only then `")[1].split("`")[0]
+    subprocess.run(command.split(), check=True, timeout=30)
+    assert vps.known_hosts.read_text() == ""  # it was the right file
     assert "Accepted publickey" not in vps.log.removeprefix(before)
 
 
@@ -194,6 +197,20 @@ def test_n3_a_host_key_that_was_never_seen(behind: ContainerSite, vps: Sshd) -> 
     vps.know(None)
     refused(behind, "host key of vps", "not known here", "by hand")
     assert vps.known_hosts.read_text() == ""
+
+
+def test_n3_a_changed_host_key_of_a_jump_host(behind: ContainerSite, vps: Sshd) -> None:
+    """Nothing is said against the key of the host behind it."""
+    config = vps.folder / "config"
+    lines = config.read_text().replace("HostKeyAlias vps", "HostKeyAlias jump").replace("Host vps", "Host bastion")
+    config.write_text(f"{config.read_text()}  ProxyJump bastion\n{lines}")
+    own = vps.host_key.with_suffix(".pub").read_text()
+    vps.known_hosts.write_text(f"vps {own}jump {vps.other_key.with_suffix('.pub').read_text()}")
+    text = refused(behind, "HOST KEY MISMATCH: jump, by which vps (vps) is reached", vps.fingerprint(vps.other_key))
+    command = text.split("only then `")[1].split("`")[0]
+    subprocess.run(command.split(), check=True, timeout=30)
+    assert vps.known_hosts.read_text() == f"vps {own}"
+    refused(behind, "or of a jump host before it, is not known here", "`ssh vps`")
 
 
 def test_n1_a_host_that_cannot_be_reached(behind: ContainerSite, vps: Sshd) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import shlex
 import time
 from collections.abc import Generator
 from dataclasses import replace
@@ -27,6 +28,9 @@ _AS_LONG_AS_A_RUN: Final = timedelta(days=7)
 _SOON_S: Final = 15.0
 _LOOK_S: Final = 0.02
 _FINGERPRINT: Final = re.compile(r"SHA256:[A-Za-z0-9+/=]{43}=?")
+_CHANGED: Final = re.compile(r"^Host key for (\S+) has changed", re.MULTILINE)
+_OFFENDING: Final = re.compile(r"^Offending .*? key in (.+):\d+$", re.MULTILINE)
+_UNKNOWN: Final = re.compile(r"host key is known for (\S+) and you have requested")
 #: What ssh says -> what to do next.
 _REASONS: Final = {
     "Permission denied": "is this user's key in authorized_keys there, and offered here? `ssh {to}` must work "
@@ -90,38 +94,39 @@ def shared(host: Host, runner: Runner, folder: Path) -> Generator[Host]:
 
 
 def _host_key(text: str, host: SshHost, runner: Runner) -> SourceError:
-    got = _FINGERPRINT.search(text)
-    where, known = _known_keys(host, runner)
-    if "IDENTIFICATION HAS CHANGED" in text:
+    """Whose key it is, ssh says: that of a jump host in between, maybe, and known in a file of its own."""
+    if changed := _CHANGED.search(text):
+        got, file = _FINGERPRINT.search(text), _OFFENDING.search(text)
+        where, options = changed[1], ("-f", file[1]) if file else ()
+        known = _known_keys(where, options, runner)
         return SourceError(
-            f"HOST KEY MISMATCH: {host.name} ({host.destination}) shows a key {got[0] if got else '?'} that is not "
+            f"HOST KEY MISMATCH: {_called(where, host)} shows a key {got[0] if got else '?'} that is not "
             f"the known one ({', '.join(known) or 'unreadable'}); nothing was sent",
             hint="somebody may be between, or the server was set up anew: compare with "
             "`ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub` on its console; only then "
-            f"`ssh-keygen -R '{where}'` and add the right key to known_hosts",
+            f"`{shlex.join(('ssh-keygen', '-R', where, *options))}` and add the right key to known_hosts",
         )
+    unknown = _UNKNOWN.search(text)
+    who = _called(unknown[1], host) if unknown else f"{host.name} ({host.destination}), or of a jump host before it,"
     return SourceError(
-        f"the host key of {host.name} ({host.destination}) is not known here, and no key is trusted unseen",
+        f"the host key of {who} is not known here, and no key is trusted unseen",
         hint="compare its fingerprint on the server's console (`ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub`), "
         f"then let `ssh {host.destination}` add it to known_hosts once, by hand",
     )
 
 
-def _known_keys(host: SshHost, runner: Runner) -> tuple[str, list[str]]:
-    """What known_hosts calls this host, and the fingerprints that stand there for it."""
-    briefly = timedelta(seconds=10)
+def _called(where: str, host: SshHost) -> str:
+    """The host whose key it is, and the one that was meant where the names do not tell that they are the same."""
+    meant = f"{host.name} ({host.destination})"
+    same = where in {host.name, host.destination.rpartition("@")[2]}
+    return meant if same else f"{where}, by which {meant} is reached,"
+
+
+def _known_keys(where: str, options: tuple[str, ...], runner: Runner) -> list[str]:
+    """The fingerprints that stand in known_hosts for a host."""
+    argv = ("ssh-keygen", "-l", "-F", where, *options)
     try:
-        said = runner.run(Command(argv=("ssh", "-G", "--", host.destination), deadline=briefly)).stdout.decode()
-        options = {key: value for key, _, value in (line.partition(" ") for line in said.splitlines())}
-        name = options.get("hostkeyalias") or options.get("hostname", host.destination)
-        port = options.get("port", "22")
-        where = name if port == "22" or "hostkeyalias" in options else f"[{name}]:{port}"
-        known: list[str] = []
-        files = (options.get("userknownhostsfile", "") + " " + options.get("globalknownhostsfile", "")).split()
-        for file in files:
-            argv = ("ssh-keygen", "-l", "-F", where, "-f", file)
-            found = runner.run(Command(argv=argv, deadline=briefly, ok=frozenset({0, 1, OWN_FAULT})))
-            known += _FINGERPRINT.findall(found.stdout.decode("utf-8", "replace"))
+        found = runner.run(Command(argv=argv, deadline=timedelta(seconds=10), ok=frozenset({0, 1, OWN_FAULT})))
     except DaybreakError:
-        return host.destination, []
-    return where, known
+        return []
+    return _FINGERPRINT.findall(found.stdout.decode("utf-8", "replace"))
