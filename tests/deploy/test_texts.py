@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import base64
+import os
 from pathlib import Path
 
 import pytest
 from ruamel.yaml import YAML
 
 from daybreak.deploy.keys import key_line, with_keys
-from daybreak.deploy.pieces import Service
+from daybreak.deploy.pieces import Folder, Keys, Service
+from daybreak.deploy.server import Outcome, walk
 from daybreak.deploy.workflows import workflows
 from daybreak.errors import ConfigError
 from daybreak.model import BackupPlan, Database, RefreshPlan, Schedule
+from daybreak.server import ServerKey
 
 
 def public(kind: str = "ssh-ed25519", comment: str = "github", fill: bytes = b"k") -> str:
@@ -129,3 +132,28 @@ def test_a_service_is_enabled_and_started_once(tmp_path: Path, monkeypatch: pyte
     asked = (tmp_path / "asked").read_text().splitlines()
     assert asked[2:4] == ["daemon-reload", "enable --now daybreak.service"]
     assert Service(name="daybreak.service", system=tmp_path / "no-systemd").look() == ""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="gives folders away")
+def test_the_umask_of_root_does_not_close_the_way_to_what_is_shared(tmp_path: Path) -> None:
+    """With 077, /var/backups/genji would be root's alone, and the group could not reach the folder in it."""
+    public_key = tmp_path / "key.pub"
+    public_key.write_text(public())
+    keys = Keys(
+        user="root",
+        keys=(ServerKey(file=public_key, may=("backup:nightly",)),),
+        program=Path("/usr/bin/daybreak"),
+        configuration=Path("/etc/daybreak/daybreak.toml"),
+        path=tmp_path / "ssh/keys/deploy",
+    )
+    before = os.umask(0o077)
+    try:
+        found = walk([Folder(path=tmp_path / "backups/genji/postgres", mode=0o2770), keys], make=True)
+    finally:
+        os.umask(before)
+    assert [one.outcome for one in found] == [Outcome.MADE, Outcome.MADE]
+    modes = {
+        name: (tmp_path / name).stat().st_mode & 0o7777 for name in ("backups", "backups/genji", "ssh", "ssh/keys")
+    }
+    assert set(modes.values()) == {0o755}, modes  # sshd reads keys as the user who comes
+    assert (tmp_path / "backups/genji/postgres").stat().st_mode & 0o7777 == 0o2770

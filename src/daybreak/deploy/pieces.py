@@ -147,7 +147,8 @@ class Folder:
         return ", ".join(found)
 
     def make(self) -> None:
-        self.path.mkdir(parents=True, exist_ok=True)
+        _make_folders(self.path.parent)
+        self.path.mkdir(exist_ok=True)
         _give(self.path, self.mode, self.group)
         for path in self._foreign():
             os.chown(path, -1, _required_gid(self.group), follow_symlinks=False)
@@ -275,7 +276,7 @@ class Keys:
         user, lines = pwd.getpwnam(self.user), self._lines()
         if self.path is not None:
             folder, owner, mode = self.path.parent, (0, 0), 0o644
-            folder.mkdir(parents=True, exist_ok=True)
+            _make_folders(folder)
         else:
             folder, owner, mode = Path(user.pw_dir) / ".ssh", (user.pw_uid, user.pw_gid), 0o600
             if not folder.is_dir():
@@ -324,6 +325,14 @@ def _replace_in(folder: int, name: str, lines: list[str], owner: tuple[int, int]
         os.fchmod(file.fileno(), mode)
         os.fsync(file.fileno())
     os.rename(beside, name, src_dir_fd=folder, dst_dir_fd=folder)
+
+
+def _make_folders(path: Path) -> None:
+    """Make a folder and those above it, for everybody to pass: a umask must not close the way to what is shared."""
+    missing = [one for one in (path, *path.parents) if not one.is_dir()]
+    for one in reversed(missing):
+        one.mkdir()
+        one.chmod(0o755)
 
 
 def _differences(path: Path, mode: int, group: str) -> list[str]:
