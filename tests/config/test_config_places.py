@@ -87,7 +87,7 @@ def test_a_place_that_is_closed_or_gone_is_told(tmp_path: Path, folder: str, wor
     tmp_path.chmod(0o700)
     (tmp_path / "gone").mkdir()
     (tmp_path / "daybreak.toml").write_text(example())
-    call = ["setpriv", "--reuid=54321", "--clear-groups", *PROGRAM, "status", *words]
+    call = ["/usr/bin/setpriv", "--reuid=54321", "--clear-groups", *PROGRAM, "status", *words]
     text = f"rm -r {tmp_path}/gone; exec {shlex.join(call)}"
     done = subprocess.run(
         ["/bin/sh", "-c", text.replace("{}", str(tmp_path))],

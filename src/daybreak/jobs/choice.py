@@ -3,7 +3,7 @@
 Shapes  `choose` finds the file; `pinned` gives a `Pinned` for the time of the block. Nothing ever reads from a stable
         name: tonight's backup may rename over it.
 Errors  `UsageError` for a word that means none, or several; `ArchiveError` for one that is not here any more, or is
-        not what its manifest says.
+        not what its manifest says; `PublishError` where this user may not look.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Choice:
 def choose(run: RunContext, word: str, backups: Sequence[BackupPlan]) -> Choice:
     """Find the archive: `latest` of the one backup, a backup's newest by its name, an archive's id, or a file.
 
-    Raise UsageError, ArchiveError.
+    Raise UsageError, ArchiveError, PublishError.
     """
     if word == LATEST:
         return _latest(backups)
@@ -56,13 +56,15 @@ def choose(run: RunContext, word: str, backups: Sequence[BackupPlan]) -> Choice:
 
 def _latest(backups: Sequence[BackupPlan]) -> Choice:
     if len(backups) != 1:
-        there = ", ".join(plan.name for plan in backups) or "none"
+        names = ", ".join(plan.name for plan in backups) or "none"
         raise UsageError(
-            f"the latest archive of which backup? There is: {there}",
+            f"the latest archive of which backup? There is: {names}",
             hint="name it instead of `latest`, or --backup NAME",
         )
     path = backups[0].archive
-    if not path.exists():
+    with files.disk_errors(path, "cannot look at"):
+        there = path.exists()
+    if not there:
         raise ArchiveError(
             f"{path} is not there: nothing of backup {backups[0].name} stands on this host",
             hint="bring one from off-site (`daybreak fetch --to FILE`), then restore FILE",
@@ -80,7 +82,9 @@ def _standing(shelf: Shelf, archive_id: str) -> Iterator[Path]:
 
 
 def _file(path: Path) -> Choice:
-    if not path.is_file():
+    with files.disk_errors(path, "cannot look at"):
+        there = path.is_file()
+    if not there:
         raise UsageError(f"there is no archive file {path}", hint="daybreak archives lists what stands on this host")
     manifest = path.with_name(path.name + JSON)
     if not manifest.is_file():

@@ -67,7 +67,9 @@ class Shelf:
 
     def prepare(self) -> None:
         """Make our folders. Raise PublishError or ConfigError before any load falls on production."""
-        if not self.folder.is_dir():
+        with files.disk_errors(self.folder, "cannot look at"):
+            there = self.folder.is_dir()
+        if not there:
             raise PublishError(
                 f"the archive's folder {self.folder} is not there",
                 hint=f"make it: install -d -m 2770 {self.folder} (or mend the path in the configuration)",
@@ -182,11 +184,9 @@ class Shelf:
 
     def backlog(self) -> list[tuple[Path, Manifest]]:
         """The archives that wait to be sent, oldest first."""
-        found = [
-            (path, manifest)
-            for path in (self.root / "backlog").glob("*.dump")
-            if (manifest := self.manifest_of(path)) is not None
-        ]
+        with files.disk_errors(self.root / "backlog", "cannot read"):
+            paths = list((self.root / "backlog").glob("*.dump"))
+        found = [(path, manifest) for path in paths if (manifest := self.manifest_of(path)) is not None]
         return sorted(found, key=lambda one: (one[1].taken_at, one[1].id))
 
     def remove(self, path: Path) -> None:

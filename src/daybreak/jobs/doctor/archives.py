@@ -30,7 +30,7 @@ def examine(catalog: Catalog, plan: BackupPlan, *, forecast_bytes: int | None) -
     folder = plan.archive.parent
     there = judge_folder(Piece("archive.folder", plan.name), plan.archive)
     yield there
-    if not folder.is_dir():
+    if not os.access(folder, os.R_OK | os.X_OK):
         return
     yield judge_mode(Piece("archive.mode", plan.name), folder)
     if forecast_bytes is not None:
@@ -43,7 +43,12 @@ def judge_folder(piece: Piece, archive: Path) -> Finding:
     """Whether an archive could be published there."""
     folder = archive.parent
     where = shlex.quote(str(folder))
-    if not folder.is_dir():
+    try:
+        is_there = folder.is_dir()
+    except OSError as error:
+        text = f"{folder} cannot be looked at by {_who(os.geteuid())}: {error.strerror}"
+        return piece.error(text, f"namei -l {where}   # which of the folders above it is closed")
+    if not is_there:
         return piece.error(f"{folder} is not there", f"sudo install -d -m 2770 {where}")
     if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
         return piece.error(f"{folder} is not writable for {_who(os.geteuid())}", f"ls -ld {where}   # its group writes")
