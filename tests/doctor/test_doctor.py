@@ -186,8 +186,8 @@ def target_is_production(site: Installation, prod: tuple[Server, str]) -> None:
 
 BREAKS: list[tuple[Callable[[Installation, Any], None], str, str]] = [
     (config_is_open, "config.mode", "chmod o-w"),
-    (role_reads_not_all, "role.reads_all", "GRANT pg_read_all_data TO doctor_reads"),
-    (row_security_hides, "role.row_security", "ALTER ROLE doctor_reads BYPASSRLS"),
+    (role_reads_not_all, "role.reads_all", 'GRANT pg_read_all_data TO "doctor_reads"'),
+    (row_security_hides, "role.row_security", 'ALTER ROLE "doctor_reads" BYPASSRLS'),
     (somebody_elses_large_object, "role.large_objects", "GRANT "),
     (another_database_answers, "database.identity", "daybreak enrol prod"),
     (server_is_gone, "database.reachable", "is the server running"),

@@ -113,6 +113,15 @@ def test_a_role_that_reads_every_table_of_today_only() -> None:
     assert "a.b, a.c, a.d and 1 more" in next(servers.judge_rights("prod", many)).text
 
 
+def test_the_statement_for_a_role_can_be_typed_whatever_its_name() -> None:
+    rights = servers.Rights(role="backup-user", superuser=False, reads_all=False, hidden=("a.b",), owners=("O'Neil",))
+    assert [one.fix.partition(";")[0] for one in servers.judge_rights("prod", rights)] == [
+        'GRANT pg_read_all_data TO "backup-user"',
+        'ALTER ROLE "backup-user" BYPASSRLS',
+        'GRANT "O\'Neil" TO "backup-user"',
+    ]
+
+
 def test_only_what_is_due_is_looked_at_tonight() -> None:
     database = Database(name="prod", conninfo={})
     nightly = BackupPlan(

@@ -16,6 +16,7 @@ from daybreak.jobs.doctor.finding import Finding, Piece
 from daybreak.jobs.run import RunContext
 from daybreak.model import Database
 from daybreak.postgres.client import Postgres
+from daybreak.postgres.sql import identifier
 
 #: Clocks of two hosts may differ so much before the order of archives, snapshots and slots is in doubt.
 _CLOCKS: Final = timedelta(seconds=30)
@@ -88,27 +89,27 @@ def rights_of(server: Postgres) -> Rights:
 
 def judge_rights(subject: str, rights: Rights) -> Iterator[Finding]:
     """Whether a role can dump everything."""
-    role = rights.role
+    role, named = rights.role, identifier(rights.role)
     reads, rows, objects = (Piece(f"role.{name}", subject) for name in ("reads_all", "row_security", "large_objects"))
     if rights.unreadable:
-        yield reads.error(f"{role} cannot read {_some(rights.unreadable)}", f"GRANT pg_read_all_data TO {role};")
+        yield reads.error(f"{role} cannot read {_some(rights.unreadable)}", f"GRANT pg_read_all_data TO {named};")
     elif rights.superuser or rights.reads_all:
         yield reads.ok(f"{role} reads everything")
     else:
         yield reads.warning(
             f"{role} reads every table of now, but not those that somebody makes tomorrow",
-            f"GRANT pg_read_all_data TO {role};",
+            f"GRANT pg_read_all_data TO {named};",
         )
     if rights.hidden:
         yield rows.error(
-            f"row security would hide rows of {_some(rights.hidden)} from {role}", f"ALTER ROLE {role} BYPASSRLS;"
+            f"row security would hide rows of {_some(rights.hidden)} from {role}", f"ALTER ROLE {named} BYPASSRLS;"
         )
     else:
         yield rows.ok("row security hides nothing")
     if rights.owners:
         yield objects.error(
             f"{role} cannot read large objects of {_some(rights.owners)}",
-            f"GRANT {rights.owners[0]} TO {role};   -- or dump as a superuser",
+            f"GRANT {identifier(rights.owners[0])} TO {named};   -- or dump as a superuser",
         )
     else:
         yield objects.ok("every large object can be read")
