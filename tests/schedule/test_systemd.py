@@ -167,6 +167,31 @@ def test_what_a_timer_cannot_say_is_refused(spec: str) -> None:
     assert "daybreak serve" in caught.value.hint
 
 
+@pytest.mark.parametrize(
+    ("installed", "runtime", "strict"),
+    [
+        (["docker"], "", 1),
+        (["docker", "podman"], "", 0),  # podman-docker, or both of them
+        (["docker", "podman"], "docker", 1),
+        (["podman"], "", 0),
+    ],
+)
+def test_a_unit_lets_podman_work_where_the_container_may_be_its_own(
+    file: Path, monkeypatch: pytest.MonkeyPatch, installed: list[str], runtime: str, strict: int
+) -> None:
+    """podman enters a container by itself, which needs namespaces and root's capabilities."""
+    for name in installed:
+        (file.parent / name).write_text("#!/bin/sh\n")
+        (file.parent / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(file.parent))
+    said = f'runtime = "{runtime}"\n' if runtime else ""
+    file.write_text(f'{file.read_text()}\n[databases.boxed]\ncontainer = "shop-db"\n{said}')
+    to = file.parent / "units"
+    to.mkdir()
+    assert call("--config", str(file), "systemd", "install", "--to", str(to)) == 0
+    assert (to / "daybreak.service").read_text().count("RestrictNamespaces=yes") == strict
+
+
 def test_a_masked_unit_is_told_and_what_masks_it_stays_as_it_is(
     tmp_path: Path, file: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -85,6 +85,6 @@ def _group(settings: Settings, state: Path) -> str:
 
 
 def _is_podman_here(settings: Settings) -> bool:
-    """Whether a container on this host may be podman's: said so, or there is no docker."""
+    """Whether a container on this host may be podman's: said so, or podman is here, maybe under docker's name."""
     here = [one.place.runtime for one in settings.databases.values() if one.place.container and one.place.ssh is None]
-    return "podman" in here or ("" in here and shutil.which("docker") is None and shutil.which("podman") is not None)
+    return "podman" in here or ("" in here and shutil.which("podman") is not None)
