@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import base64
 import os
+import shlex
+import subprocess
 from pathlib import Path
 
 import pytest
 from ruamel.yaml import YAML
 
 from daybreak.deploy.keys import key_line, with_keys
-from daybreak.deploy.pieces import Folder, Keys, Service
+from daybreak.deploy.pieces import Folder, Keys, Private, Service
 from daybreak.deploy.server import Outcome, walk
 from daybreak.deploy.workflows import workflows
 from daybreak.errors import ConfigError
@@ -157,3 +159,16 @@ def test_the_umask_of_root_does_not_close_the_way_to_what_is_shared(tmp_path: Pa
     }
     assert set(modes.values()) == {0o755}, modes  # sshd reads keys as the user who comes
     assert (tmp_path / "backups/genji/postgres").stat().st_mode & 0o7777 == 0o2770
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="what is written is root's")
+def test_the_command_that_writes_a_missing_secret_works_as_it_is_printed(tmp_path: Path) -> None:
+    """In a folder that is not there yet, with a blank in its name."""
+    secret = Private(path=tmp_path / "my secrets/r2.password", holds="the password of repository r2")
+    result = walk([secret], make=True)[0]
+    assert result.outcome is Outcome.BY_HAND
+    sudo, *words = shlex.split(result.hint.removeprefix("write it: "))
+    assert sudo == "sudo"
+    subprocess.run(words, input=b"a password", check=True, timeout=30)
+    assert secret.path.read_bytes() == b"a password"
+    assert walk([secret], make=False)[0].outcome is Outcome.THERE

@@ -13,6 +13,7 @@ import contextlib
 import grp
 import os
 import pwd
+import shlex
 import stat
 from dataclasses import dataclass
 from datetime import timedelta
@@ -216,7 +217,8 @@ class Private:
     def make(self) -> None:
         if not self.path.is_file():
             raise ByHand(
-                f"{self.path} is missing: {self.holds}", hint=f"write it: sudo install -m 0600 /dev/stdin {self.path}"
+                f"{self.path} is missing: {self.holds}",
+                hint=f"write it: sudo install -D -m 0600 /dev/stdin {shlex.quote(str(self.path))}",
             )
         _give(self.path, 0o600, ROOT)
 

@@ -20,6 +20,7 @@ from __future__ import annotations
 import contextlib
 import fnmatch
 import os
+import shlex
 import shutil
 import time
 from collections.abc import Callable, Generator, Iterator
@@ -72,7 +73,7 @@ class Shelf:
         if not there:
             raise PublishError(
                 f"the archive's folder {self.folder} is not there",
-                hint=f"make it: install -d -m 2770 {self.folder} (or mend the path in the configuration)",
+                hint=f"install -d -m 2770 {shlex.quote(str(self.folder))}   # or mend the path in the configuration",
             )
         if not os.access(self.folder, os.W_OK | os.X_OK):
             raise PublishError(

@@ -107,7 +107,8 @@ def judge_mounts(piece: Piece, mounts: tuple[Mount, ...], folder: Path, *, is_ta
 def _lock(piece: Piece, shelf: Shelf) -> Finding:
     place = shelf.root / "locks"
     if place.exists() and not os.access(place, os.W_OK | os.X_OK):
-        return piece.error(f"{place} is not writable for {_who(os.geteuid())}", f"sudo chmod -R g+rwX {shelf.root}")
+        where = shlex.quote(str(shelf.root))
+        return piece.error(f"{place} is not writable for {_who(os.geteuid())}", f"sudo chmod -R g+rwX {where}")
     with suppress(OSError):
         if shelf.is_busy():
             return piece.warning("a run holds the archive just now", "daybreak runs; daybreak run cancel ID")
@@ -127,7 +128,8 @@ def _manifest(catalog: Catalog, piece: Piece, plan: BackupPlan) -> Finding:
         return piece.fault(error)
     if manifest is None or manifest.size_bytes != plan.archive.stat().st_size:
         return piece.error(
-            f"{plan.archive} is not what its manifest says", f"daybreak archive read {plan.archive}; daybreak repair"
+            f"{plan.archive} is not what its manifest says",
+            f"daybreak archive read {shlex.quote(str(plan.archive))}; daybreak repair",
         )
     return piece.ok(f"archive {manifest.id} stands there, {show_bytes(manifest.size_bytes)}")
 
