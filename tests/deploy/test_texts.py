@@ -132,8 +132,36 @@ def test_a_service_is_enabled_and_started_once(tmp_path: Path, monkeypatch: pyte
     service.make()
     assert service.look() == ""
     asked = (tmp_path / "asked").read_text().splitlines()
-    assert asked[2:4] == ["daemon-reload", "enable --now daybreak.service"]
+    assert [one for one in asked if not one.startswith(("is-", "show"))] == [
+        "daemon-reload",
+        "enable --now daybreak.service",
+    ]
     assert Service(name="daybreak.service", system=tmp_path / "no-systemd").look() == ""
+
+
+def test_a_service_that_runs_by_an_older_unit_is_started_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A unit that was just replaced says nothing to the service that runs."""
+    fake = tmp_path / "systemctl"
+    fake.write_text(
+        f"""#!/bin/sh
+cd {tmp_path}; echo "$*" >>asked
+case $1 in
+is-enabled) echo enabled ;;
+is-active) echo active ;;
+show) [ -e read ] && echo no || echo yes ;;
+daemon-reload) touch read ;;
+esac
+"""
+    )
+    fake.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    service = Service(name="daybreak.service", system=tmp_path)
+    assert service.look() == "runs by its unit of before"
+    service.make()
+    assert service.look() == ""
+    asked = (tmp_path / "asked").read_text().splitlines()
+    changing = [one for one in asked if one.split()[0] not in {"is-enabled", "is-active", "show"}]
+    assert changing == ["daemon-reload", "enable --now daybreak.service", "try-restart daybreak.service"]
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="gives folders away")

@@ -238,11 +238,20 @@ class Service:
         if not self.system.is_dir():
             return ""
         said = [_says("systemctl", word, self.name) for word in ("is-enabled", "is-active")]
-        return "" if said == ["enabled", "active"] else f"is {said[0] or 'unknown'} and {said[1] or 'unknown'}"
+        if said != ["enabled", "active"]:
+            return f"is {said[0] or 'unknown'} and {said[1] or 'unknown'}"
+        return "runs by its unit of before" if self._is_outdated() else ""
 
     def make(self) -> None:
+        outdated = self._is_outdated()
         _run("systemctl", "daemon-reload")
         _run("systemctl", "enable", "--now", self.name)
+        if outdated:  # runs that go on are processes of their own, and outlive this
+            _run("systemctl", "try-restart", self.name)
+
+    def _is_outdated(self) -> bool:
+        """Whether the unit on disk is another one than systemd has read."""
+        return _says("systemctl", "show", "--property=NeedDaemonReload", "--value", self.name) == "yes"
 
 
 @dataclass(frozen=True, kw_only=True)
