@@ -45,7 +45,8 @@ def doubts(new: Weight, published: Sequence[Weight]) -> list[str]:
         found.append(f"{show_bytes(new.size_bytes)} is less than half of the usual {show_bytes(usual_bytes)}")
     usual_rows = median(one.rows for one in compared)
     if new.rows * 2 < usual_rows:
-        found.append(f"{show_count(new.rows)} rows are less than half of the usual {show_count(round(usual_rows))}")
+        rows = f"{show_count(new.rows, 'row')} {'is' if new.rows == 1 else 'are'}"
+        found.append(f"{rows} less than half of the usual {show_count(round(usual_rows))}")
     gone = sorted(name for name, rows in compared[0].table_rows.items() if rows and name not in new.table_rows)
     if gone:
         more = f" and {len(gone) - _NAMED} more" if len(gone) > _NAMED else ""

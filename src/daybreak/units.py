@@ -73,9 +73,9 @@ def show_duration(seconds: float) -> str:
     return f"{whole // _DAY_S} d {whole % _DAY_S // _HOUR_S} h"
 
 
-def show_count(count: int) -> str:
-    """`1234567` as `1,234,567`."""
-    return f"{count:,}"
+def show_count(count: int, noun: str = "") -> str:
+    """`1234567` as `1,234,567`; with a noun `1 row`, `2 rows`."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}" if noun else f"{count:,}"
 
 
 def rfc3339(at: datetime) -> str:

@@ -186,7 +186,7 @@ def test_plain_lines_without_a_terminal(used: Installation) -> None:
         "read",
         "publish",
     ]
-    assert "3,000 rows in 1 tables" in said.out
+    assert "3,000 rows in 1 table" in said.out
 
 
 def test_a_bug_is_a_sentence_and_a_file(used: Installation, monkeypatch: pytest.MonkeyPatch) -> None:

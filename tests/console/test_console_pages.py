@@ -516,7 +516,7 @@ def test_what_the_doctor_found_by_its_schedule_is_shown_and_a_viewer_sees_no_pat
     world = sample_world(tmp_path, settings=sample_settings(tmp_path))
     for role, seen in ((Role.ADMIN, True), (Role.VIEWER, False)):
         with _client(world, role) as client:
-            assert "Tonight will not work: 1 error in 1 findings." in client.get("/doctor").text
+            assert "Tonight will not work: 1 error in 1 finding." in client.get("/doctor").text
             for path in ("/doctor", "/api/doctor"):
                 assert (secret in client.get(path).text) is seen
                 assert ("chmod" in client.get(path).text) is seen

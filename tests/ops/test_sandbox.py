@@ -257,7 +257,7 @@ def test_the_nights_and_the_weeks(whole: Whole) -> None:
     said = whole.workflow("backup", GITHUB_STEP_SUMMARY=str(summary))
     assert "by the runner" in said
     assert re.search(r"^state +succeeded$", said, re.MULTILINE)
-    assert re.search(r"^size +.* 1 rows in 1 tables$", summary.read_text(), re.MULTILINE)
+    assert re.search(r"^size +.* 1 row in 1 table$", summary.read_text(), re.MULTILINE)
     assert "off-site  r2: snapshot" in summary.read_text()
     (run,) = [one for one in whole.daybreak("runs")["runs"] if one["kind"] == "backup"]
     assert run["trigger"] == "deploy through the runner"

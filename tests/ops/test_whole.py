@@ -122,7 +122,7 @@ def test_from_the_first_backup_to_undo(site, podman):
     # every week
     podman.sql(PROD, "UPDATE version SET text = 'of production, later'")
     site.workflow("backup")
-    assert "1 of 1 tables compared, 1 equal" in site.workflow("refresh")
+    assert "1 of 1 table compared, 1 equal" in site.workflow("refresh")
     assert version_of_dev() == "of production, later"
     site.by_hand(DAYBREAK, "undo")
     assert version_of_dev() == "of production"

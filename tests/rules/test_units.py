@@ -98,6 +98,7 @@ def test_durations_are_shown(seconds: float, text: str) -> None:
 
 def test_counts_are_shown() -> None:
     assert show_count(1234567) == "1,234,567"
+    assert [show_count(number, "row") for number in (0, 1, 1234567)] == ["0 rows", "1 row", "1,234,567 rows"]
 
 
 @given(st.integers(1, 10**7))

@@ -100,7 +100,7 @@ def test_it_asks_the_runner_and_tells_how_it_went(runner: Runner, site: Installa
     assert said["run"] == run["run"]
     assert said["state"] == "succeeded"
     assert said["archive"] == f"{run['archive']['id']}, checked"
-    assert said["size"].endswith("500 rows in 1 tables")
+    assert said["size"].endswith("500 rows in 1 table")
     assert said["age"].endswith(" s")
     assert runner.log
 

@@ -19,6 +19,7 @@ from daybreak.archive.manifest import Manifest, TableRecord, read_manifest, sequ
 from daybreak.archive.primitives import shown
 from daybreak.archive.reader import Progress, Scan, read_archive
 from daybreak.errors import ArchiveError
+from daybreak.units import show_count
 
 #: How many differences stand in an error's text; the report has all.
 _SHOWN: Final = 3
@@ -152,8 +153,8 @@ def _compare_tables(found: tuple[TableRecord, ...], told: tuple[TableRecord, ...
 
 def _compare_digest(found: Digest, told: Digest) -> str:
     if found.rows != told.rows:
-        return f"{found.rows} rows, the manifest says {told.rows}"
-    return f"other bytes in {found.rows} rows"
+        return f"{show_count(found.rows, 'row')}, the manifest says {show_count(told.rows)}"
+    return f"other bytes in {show_count(found.rows, 'row')}"
 
 
 def _compare_objects(found: LargeObjects, told: LargeObjects) -> Iterator[str]:

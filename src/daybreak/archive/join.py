@@ -153,11 +153,15 @@ def describe(manifest: dict[str, Any], out: Path) -> str:
     """What was made, for people, in one line."""
     archive = manifest["archive"]
     tables = archive["tables"]
-    rows = sum(table["rows"] for table in tables)
+    found = f"{_count(len(tables), 'table')}, {_count(sum(table['rows'] for table in tables), 'row')}"
     return (
-        f"{out}: {len(tables)} tables, {rows} rows, equal to archive {archive['id']} of {archive['taken_at']} table by "
+        f"{out}: {found}, equal to archive {archive['id']} of {archive['taken_at']} table by "
         "table (not byte by byte: it is not compressed); restore it with pg_restore --jobs 4"
     )
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def main(words: list[str]) -> int:

@@ -27,6 +27,7 @@ from daybreak.archive.reader import copy_data, large_objects, read_contents
 from daybreak.archive.toc import TABLE_DATA, Entry, Header
 from daybreak.archive.writer import with_compression
 from daybreak.errors import ArchiveError
+from daybreak.units import show_count
 
 FORMAT: Final = 1
 KIND: Final = "daybreak shards"
@@ -210,7 +211,7 @@ def cut_archive(
             )
         )
     if tables:
-        raise damaged(f"{len(tables)} tables of the manifest have no data in the archive")
+        raise damaged(f"{show_count(len(tables), 'table')} of the manifest without data in the archive")
     return tuple(blocks), contents
 
 

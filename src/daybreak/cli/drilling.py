@@ -13,7 +13,7 @@ import click
 from daybreak.cli import progress
 from daybreak.cli.output import Door, run_document, say
 from daybreak.cli.shared import at_site, verb
-from daybreak.units import show_duration
+from daybreak.units import show_count, show_duration
 
 if TYPE_CHECKING:
     from daybreak.jobs.open_archive import Opened
@@ -47,7 +47,7 @@ def drill_text(run: Run) -> str:
     lines = [
         f"archive {archive['id']}, taken {archive['taken_at']}, is proven (from {result['source']})",
         f"{took}, in {result['server']}",
-        f"proof: {proof['compared']} of {proof['tables']} tables compared, {found}",
+        f"proof: {proof['compared']} of {show_count(proof['tables'], 'table')} compared, {found}",
     ]
     lines += [f"left out: {one}" for one in result["left_out"]]
     lines += [f"not compared: {one['name']} ({one['why']})" for one in proof["details"] if one["result"] == "skipped"]

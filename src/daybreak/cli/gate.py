@@ -87,7 +87,8 @@ def ended_text(ended: Reply) -> str:
         lines.append(f"reason    {ended['reason']}")
     archive = ended["archive"]
     if archive is not None:
-        size = f"{show_bytes(archive['size_bytes'])}, {show_count(archive['rows'])} rows in {archive['tables']} tables"
+        rows, tables = show_count(archive["rows"], "row"), show_count(archive["tables"], "table")
+        size = f"{show_bytes(archive['size_bytes'])}, {rows} in {tables}"
         lines += [
             f"archive   {archive['id']}, {'proven' if archive['proven'] else 'checked'}",
             f"age       {show_duration(archive['age_s'])}",

@@ -251,7 +251,7 @@ def read_archive(door: Door, file: Path) -> int:
     text = "\n".join(
         [
             table(["kind", "name", "rows", "bytes", "sha256"], rows),
-            f"{file}: {show_bytes(report.scan.size_bytes)}, {show_count(report.scan.rows)} rows",
+            f"{file}: {show_bytes(report.scan.size_bytes)}, {show_count(report.scan.rows, 'row')}",
             f"format {document['format']}, {document['compression']}, PostgreSQL {document['server_version']}",
             f"sha256 {document['sha256']}",
             str(document["verdict"]),

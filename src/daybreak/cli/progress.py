@@ -166,7 +166,7 @@ def progress_text(now: Progress, seconds: float | None = None) -> str:
     elif now.table:
         parts.append(now.table)
     if now.rows is not None:
-        parts.append(f"{show_count(now.rows)} rows")
+        parts.append(show_count(now.rows, "row"))
     if now.done_bytes is not None:
         parts.append(show_bytes(now.done_bytes))
     if now.bytes_per_s:
@@ -179,17 +179,18 @@ def progress_text(now: Progress, seconds: float | None = None) -> str:
     return " · ".join(parts)
 
 
+#: Facts of a step that count something, and what.
+_COUNTED: Final = {"rows": "row", "jobs": "job", "compared": "table"}
 #: The facts of a step that are worth a place on its line, in words.
 _SHOWN: Final = {
     "server": "PostgreSQL {}",
-    "where": "{}",
-    "rows": "{:,} rows",
+    "rows": "{}",
     "bytes": "{}",
     "added_bytes": "grew by {}",
     "age": "{} old",
     "waited": "waited {}",
-    "jobs": "{} jobs",
-    "compared": "{} tables compared",
+    "jobs": "{}",
+    "compared": "{} compared",
     "different": "{} different",
     "outage_ms": "outage {} ms",
     "state": "{}",
@@ -199,9 +200,17 @@ _SHOWN: Final = {
 def done_line(name: str, facts: Mapping[str, object], seconds: float, *, failed: bool) -> str:
     """One line for a step that ended. Pure."""
     words = [
-        template.format(show_bytes(float(str(facts[key]))) if key.endswith("bytes") else facts[key])
-        for key, template in _SHOWN.items()
-        if facts.get(key) not in {None, ""}
+        template.format(_said(key, facts[key])) for key, template in _SHOWN.items() if facts.get(key) not in {None, ""}
     ]
     mark = "✗" if failed else "✓"
     return f"  {mark} {name:10} {show_duration(seconds):>8}  {' · '.join(words)}".rstrip()
+
+
+def _said(name: str, value: object) -> object:
+    """A fact with its unit, where it has one."""
+    if name.endswith("bytes"):
+        return show_bytes(float(str(value)))
+    noun = _COUNTED.get(name, "")
+    if isinstance(value, int):
+        return show_count(value, noun)
+    return f"{value} {noun}s" if noun else value  # "dev jobs", of pg_cron

@@ -10,7 +10,7 @@ import click
 
 from daybreak.cli.output import Door, say, table, when
 from daybreak.cli.shared import at_site, slotted, verb, work
-from daybreak.units import parse_instant, rfc3339, show_bytes
+from daybreak.units import parse_instant, rfc3339, show_bytes, show_count
 
 if TYPE_CHECKING:
     from daybreak.model import Run
@@ -114,8 +114,8 @@ def check_repository(door: Door, name: str | None, *, read: str, slot: str | Non
             return f"nothing to do: {run.reason}"
         said: Any = run.result
         parts = ", ".join(one["part"] for one in said["parts"])
-        size = show_bytes(said["size_bytes"])
-        return f"repository {said['repository']}: no fault found in part {parts}; {said['snapshots']} snapshots, {size}"
+        size, snapshots = show_bytes(said["size_bytes"]), show_count(said["snapshots"], "snapshot")
+        return f"repository {said['repository']}: no fault found in part {parts}; {snapshots}, {size}"
 
     work(door, lambda site: site.check_repository(name, read=read, slot=slot), text, alarm=_alarm("check", name))
 
@@ -215,7 +215,9 @@ def repository_stats(door: Door, name: str | None) -> None:
         },
     }
     rows = [[name, str(one.snapshots), when(one.oldest_at), when(one.newest_at)] for name, one in found.plans.items()]
-    lines = [f"repository {found.repository}: {show_bytes(found.size_bytes)}, {found.snapshots} snapshots"]
+    lines = [
+        f"repository {found.repository}: {show_bytes(found.size_bytes)}, {show_count(found.snapshots, 'snapshot')}"
+    ]
     lines += [table(["plan", "snapshots", "oldest", "newest"], rows)] if rows else []
     say(door, document, "\n".join(lines))
 

@@ -11,6 +11,7 @@ import click
 from daybreak.cli import progress
 from daybreak.cli.output import Door, run_document, say
 from daybreak.cli.shared import at_site, verb
+from daybreak.units import show_count
 
 if TYPE_CHECKING:
     from daybreak.model import Run
@@ -71,7 +72,7 @@ def _text(run: Run) -> str:
     what = f"{', '.join(result['tables'])}" if "schema" in result else "the data"
     lines = [
         f"{where} has {what} of {archive['taken_at']} (archive {archive['id']})",
-        f"proof: {proof['compared']} of {proof['tables']} tables compared, {found}",
+        f"proof: {proof['compared']} of {show_count(proof['tables'], 'table')} compared, {found}",
         *(f"left out: {one}" for one in result["left_out"]),
         *(f"note: {one}" for one in result["notes"]),
         *(f"not compared: {one['name']} ({one['why']})" for one in proof["details"] if one["result"] == "skipped"),

@@ -13,7 +13,7 @@ from daybreak.cli.output import Door, say, table
 from daybreak.cli.shared import at_site, verb
 from daybreak.errors import UsageError
 from daybreak.secret import mask
-from daybreak.units import rfc3339
+from daybreak.units import rfc3339, show_count
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -50,7 +50,8 @@ def schedule(door: Door, *, at_text: str | None) -> None:
 
 def _not_come(one: Outlook) -> str:
     missing, of = one.not_come
-    return f"{one.timed.schedule.trigger or 'nobody from outside'} did not come for {missing} of its last {of} slots"
+    who = one.timed.schedule.trigger or "nobody from outside"
+    return f"{who} did not come for {missing} of its last {show_count(of, 'slot')}"
 
 
 def _rows(one: Outlook) -> list[list[str]]:

@@ -36,7 +36,8 @@ def archive_text(run: Run) -> str:
     if run.state.value == "skipped":
         return f"nothing to do: {run.reason}"
     archive: Any = run.result.get("archive", {})
-    size = f"{show_bytes(archive['size_bytes'])}, {show_count(archive['rows'])} rows in {archive['tables']} tables"
+    rows, tables = show_count(archive["rows"], "row"), show_count(archive["tables"], "table")
+    size = f"{show_bytes(archive['size_bytes'])}, {rows} in {tables}"
     lines = [f"{archive['path']}: {size} (archive {archive['id']})"]
     snapshots: Any = run.result.get("snapshots", [])
     return "\n".join([*lines, *map(snapshot_text, snapshots)])
@@ -57,11 +58,11 @@ def refresh_text(run: Run) -> str:
     found = f"{proof['equal']} equal, {proof['reordered']} equal in another order, {proof['different']} different"
     lines = [
         f"{target} has production's data of {archive['taken_at']} (archive {archive['id']})",
-        f"proof: {proof['compared']} of {proof['tables']} tables compared, {found}",
+        f"proof: {proof['compared']} of {show_count(proof['tables'], 'table')} compared, {found}",
         f"{target} was away for {result['outage_ms']} ms; the old data is in {result['previous']}: daybreak undo",
     ]
     if result["checks"]:
-        lines.insert(2, f"{len(result['checks'])} checks hold")
+        lines.insert(2, f"{show_count(len(result['checks']), 'check')} held")
     lines += [f"left out: {one}" for one in result["left_out"]]
     lines += [f"not compared: {one['name']} ({one['why']})" for one in proof["details"] if one["result"] == "skipped"]
     return "\n".join(lines)

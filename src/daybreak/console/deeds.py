@@ -292,7 +292,7 @@ def _accept(look: Look, names: Names, _wish: Nothing) -> Deed:
         button="I have looked, it is right: publish it",
         text=(
             f"It waits because: {record.quarantine_reason or 'somebody has to look at it'}.",
-            f"It has {show_bytes(one.size_bytes)}, {show_count(one.rows)} rows in {one.tables} tables.",
+            f"It has {show_bytes(one.size_bytes)}, {show_count(one.rows, 'row')} in {show_count(one.tables, 'table')}.",
             f"It becomes the archive of {one.plan}, and the measure for those that come.",
         ),
         asks=Accept(archive=one.id),
@@ -324,7 +324,10 @@ def _restore(look: Look, names: Names, wish: Restoring) -> Deed:
     return Deed(
         title=f"Restore archive {one.id}",
         button="Restore",
-        text=(f"Taken {show_instant(one.taken_at)}: {show_count(one.rows)} rows in {one.tables} tables.", *text),
+        text=(
+            f"Taken {show_instant(one.taken_at)}: {show_count(one.rows, 'row')} in {show_count(one.tables, 'table')}.",
+            *text,
+        ),
         asks=asks,
         subject=f"archive {one.id} to {database.name}",
         back=f"/archives/{one.id}",

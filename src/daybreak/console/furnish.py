@@ -119,8 +119,7 @@ def rough(seconds: float) -> str:
     """A duration as one says it in passing."""
     for one, name in ((_A_DAY_S, "day"), (3600, "hour"), (60, "minute")):
         if seconds >= one * (2 if one == _A_DAY_S else 1):
-            number = round(seconds / one)
-            return f"{number} {name}{'' if number == 1 else 's'}"
+            return show_count(round(seconds / one), name)
     return "a moment" if seconds < 10 else f"{round(seconds)} seconds"  # noqa: PLR2004 -- as one says it
 
 
@@ -153,9 +152,9 @@ def took(seconds: float | None) -> Markup:
     )
 
 
-def count(number: int | None) -> str:
-    """A number with commas."""
-    return "—" if number is None else show_count(number)
+def count(number: int | None, noun: str = "") -> str:
+    """A number with commas; with a noun `1 row`, `2 rows`."""
+    return "—" if number is None else show_count(number, noun)
 
 
 def share(number: float | None) -> str:

@@ -230,7 +230,7 @@ def _refresh_parts(site: Site, run: Run, seen: Seen) -> list[Line]:
         Line(
             step="proof",
             time=_time_of(run, "proof"),
-            result=f"{proof['compared']} of {proof['tables']} tables compared: {', '.join(found)}",
+            result=f"{proof['compared']} of {show_count(proof['tables'], 'table')} compared: {', '.join(found)}",
             part=True,
         ),
         Line(

@@ -13,6 +13,7 @@ from typing import Any, Final
 from daybreak.errors import Cancelled, DaybreakError, RefreshError
 from daybreak.jobs.rebuild import Rebuild
 from daybreak.replacement import Check
+from daybreak.units import show_count
 
 _SHOWN: Final = 120
 
@@ -58,7 +59,7 @@ def _fault(rows: list[list[tuple[str, Any]]]) -> str:
     if len(rows) != 1:
         return "it gave more than one row" if rows else "it gave no row"
     if len(rows[0]) != 1:
-        return f"it gave {len(rows[0])} columns"
+        return f"it gave {show_count(len(rows[0]), 'column')}"
     value = rows[0][0][1]
     if value is None or isinstance(value, bool):
         return {True: "", False: "it is false", None: "it is NULL"}[value]

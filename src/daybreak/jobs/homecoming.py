@@ -104,7 +104,7 @@ def question(server: Postgres, manifest: Manifest, plan: pure.RolePlan, name: st
     made = f" and the roles {', '.join(plan.created)}" if plan.created else ""
     return (
         f"this makes the database {name}{made} on {server.where()}, from archive {manifest.id}, taken "
-        f"{rfc3339(manifest.taken_at)}, {show_count(manifest.rows)} rows"
+        f"{rfc3339(manifest.taken_at)}, {show_count(manifest.rows, 'row')}"
     )
 
 

@@ -16,6 +16,7 @@ from daybreak.jobs.target import Held
 from daybreak.postgres.client import SqlError
 from daybreak.postgres.kept import END, Carried, Table, in_order, load_statements, match, read_statement, tables_of
 from daybreak.replacement import KeptRows
+from daybreak.units import show_count
 
 _FOREIGN_KEY: Final = "23503"
 _UNIQUE: Final = "23505"
@@ -89,4 +90,4 @@ def _told(said: str, ordered: Sequence[Carried]) -> Iterator[tuple[str, str]]:
         rows, _, conflicts = rest.partition("|")
         one = ordered[int(number)]
         won = "" if conflicts == "0" else f", {conflicts} of them in production too: {one.wish.conflict} wins"
-        yield one.table.label, f"{rows} rows{won}"
+        yield one.table.label, f"{show_count(int(rows), 'row')}{won}"

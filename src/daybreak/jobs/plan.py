@@ -116,7 +116,7 @@ def _archive_step(run: RunContext, plan: RefreshPlan) -> str:
         age = now() - record.archive.taken_at
         if age <= plan.max_age:
             found: Manifest | None = shelf.manifest_of(plan.backup.archive)
-            rows = f", {show_count(found.rows)} rows" if found else ""
+            rows = f", {show_count(found.rows, 'row')}" if found else ""
             size, taken = show_bytes(record.archive.size_bytes), show_duration(age.total_seconds())
             return f"use archive {record.archive.id} ({size}{rows}), taken {taken} ago"
     limit = show_duration(plan.max_age.total_seconds())

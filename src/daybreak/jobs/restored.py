@@ -55,7 +55,7 @@ def restored(
             try:
                 with run.step("server") as facts:
                     ready = stack.enter_context(choice.open(run, pinned.manifest))
-                    facts["where"] = ready.where
+                    facts["server"] = ready.where
             except (ConfigError, PublishError) as error:
                 if number == len(ways) and not refusals:
                     raise

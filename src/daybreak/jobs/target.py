@@ -37,6 +37,7 @@ from daybreak.postgres.client import Postgres, SqlError
 from daybreak.postgres.sql import derived_name, identifier, literal
 from daybreak.postgres.swap import SWAP, drop_statement
 from daybreak.process import Runner
+from daybreak.units import show_count
 
 #: A swap is bounded by its own deadline; nothing waits longer for one that a dead run began.
 _SWAP_BOUND_S: Final = 90.0
@@ -143,7 +144,7 @@ def mend(run: RunContext, server: Postgres, protected: Iterable[Database]) -> li
 
 def _end_dead_sessions(run: RunContext, server: Postgres) -> list[str]:
     ended = guard.end_dead_backends(run, server, everything=True)
-    return [f"ended {ended} sessions of dead runs"] if ended else []
+    return [f"ended {show_count(ended, 'session')} of dead runs"] if ended else []
 
 
 def _mend(run: RunContext, server: Postgres, name: str) -> list[str]:

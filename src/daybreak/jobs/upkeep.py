@@ -33,6 +33,7 @@ from daybreak.process import Runner
 from daybreak.restic import Findings, Restic, damaged
 from daybreak.retention import decide, is_ahead
 from daybreak.rotation import Part, Reading, next_parts, parts_within
+from daybreak.units import show_count
 from daybreak.upkeep import RepositoryPlan, Upkeep
 
 #: Makes the client of a repository: `site` decides which.
@@ -303,7 +304,7 @@ def _gone(
         lost += [one for one in absent if one.id in kept]
         expected = [one.id for one in absent if one.id not in kept]
         if expected:
-            run.log.write(f"{len(expected)} snapshots of {plan} were forgotten elsewhere, as the rules say")
+            run.log.write(f"forgotten elsewhere, as the rules say: {show_count(len(expected), 'snapshot')} of {plan}")
             run.catalog.snapshots.forget(restic.name, expected, at=now())
     return lost
 

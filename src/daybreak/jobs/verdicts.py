@@ -17,6 +17,7 @@ from typing import Final
 from daybreak.archive import Digest, Manifest, TableRecord
 from daybreak.errors import ProofError
 from daybreak.postgres.sql import literal
+from daybreak.units import show_count
 
 #: So many of the differences are named.
 _NAMED: Final = 5
@@ -188,7 +189,7 @@ def judge(one: RowSet, found: Digest) -> Compared:
     if found == want:
         return Compared(name=one.name, tables=one.tables, verdict=Verdict.EQUAL)
     if found.rows != want.rows:
-        why = f"{want.rows} rows in the archive, {found.rows} restored"
+        why = f"{show_count(want.rows, 'row')} in the archive, {show_count(found.rows)} restored"
     elif found.unordered and found.unordered == want.unordered and found.size_bytes == want.size_bytes:
         why = "the same rows in another order"
         return Compared(name=one.name, tables=one.tables, verdict=Verdict.REORDERED, why=why)

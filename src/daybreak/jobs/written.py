@@ -104,8 +104,10 @@ def written_text(name: str, found: Written | None) -> str:
     """What an undo takes away, for people."""
     if found is None:
         return f"how much was written to {name} since it got its data is not known"
-    rows = f"{show_count(found.rows)} {'row was' if found.rows == 1 else 'rows were'} written to {name}"
-    gone = f", and {found.gone} {'table was' if found.gone == 1 else 'tables were'} dropped," if found.gone else ""
+    rows = f"{show_count(found.rows, 'row')} {'was' if found.rows == 1 else 'were'} written to {name}"
+    gone = (
+        f", and {show_count(found.gone, 'table')} {'was' if found.gone == 1 else 'were'} dropped," if found.gone else ""
+    )
     busy = ""
     if found.busy:
         who = "a session has" if found.busy == 1 else f"{found.busy} sessions have"

@@ -57,6 +57,8 @@ class Verdict:
         if self.broken_at is not None:
             return f"the audit log was changed: row {self.broken_at} does not fit the ones before it"
         which = "all" if self.whole else "the newest"
+        if self.rows == 1:
+            return "the one row of the audit log fits"
         return f"{which} {self.rows:,} rows of the audit log fit together"
 
 

@@ -17,6 +17,7 @@ from daybreak.jobs.status import status_of
 from daybreak.model import AlertEvent, RunState, Schedule
 from daybreak.schedule import next_after
 from daybreak.site.timing import DOCTOR, TONIGHT
+from daybreak.units import show_count
 
 #: What a viewer is told: findings quote paths, addresses and servers.
 _DISCREET = {
@@ -108,11 +109,11 @@ def sentence_of(findings: Iterable[Finding], *, tonight: bool) -> tuple[Tone, st
     warnings = sum(1 for one in found if one.severity is Severity.WARNING)
     if errors:
         what = "Tonight will not work" if tonight else "Something will fail, or has"
-        return Tone.BAD, f"{what}: {errors} {'error' if errors == 1 else 'errors'} in {len(found)} findings."
+        return Tone.BAD, f"{what}: {show_count(errors, 'error')} in {show_count(len(found), 'finding')}."
     if warnings:
         what = "Tonight will work" if tonight else "It works"
         count = "a warning" if warnings == 1 else f"{warnings} warnings"
-        return Tone.WARN, f"{what}, with {count} to look at in {len(found)} findings."
+        return Tone.WARN, f"{what}, with {count} to look at in {show_count(len(found), 'finding')}."
     return Tone.OK, f"{'Tonight will work' if tonight else 'All is well'}: {len(found)} findings, all of them good."
 
 

@@ -13,7 +13,7 @@ from daybreak.catalog.records import Hold, Role
 from daybreak.console.views.words import TONES, RunLine, Tone, archive_in, line_of, plain
 from daybreak.console.world import Look
 from daybreak.model import RefreshPlan, Run, RunState
-from daybreak.units import parse_instant
+from daybreak.units import parse_instant, show_count
 
 HISTORY: Final = 10
 _SEEN: Final = 60
@@ -132,8 +132,8 @@ def _proof(summary: Mapping[str, Any]) -> tuple[str, bool]:
     """A proof in words, and whether it passed."""
     compared, different = summary.get("compared", 0), summary.get("different", 0)
     if different:
-        return f"{different} of {compared} tables differ", False
-    return f"{compared} tables equal", bool(compared)
+        return f"{different} of {show_count(compared, 'table')} {'differs' if different == 1 else 'differ'}", False
+    return f"{show_count(compared, 'table')} equal", bool(compared)
 
 
 def _taken(look: Look, result: Mapping[str, object]) -> datetime | None:
