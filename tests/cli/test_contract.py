@@ -113,7 +113,7 @@ def test_json_is_exactly_one_object_on_stdout(
         (["undo"], "the configuration has no target database"),
         (["repository", "check"], "the configuration has no repository"),
         (["ship"], "has no repository"),
-        (["run", "show", "2"], "no run begins with|runs begin with"),
+        (["run", "show", "2"], "more than one run begins with"),
         (["run", "cancel", "nothing"], "no run begins with"),
         (["accept", "nothing"], "there is no archive nothing"),
     ],

@@ -38,7 +38,7 @@ class Looking(Base):
         self.engine.mark_lost()
         found = self.catalog.runs.find(beginning)
         if len(found) != 1:
-            what = "no run begins" if not found else f"{len(found)} runs begin"
+            what = "more than one run begins" if found else "no run begins"
             raise UsageError(f"{what} with {beginning!r}", hint="daybreak runs lists them")
         run = self.catalog.runs.get(found[0].id)
         assert run is not None
