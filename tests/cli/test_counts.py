@@ -30,6 +30,14 @@ def test_a_step_counts_in_words(facts: dict[str, object], text: str) -> None:
     assert done_line("proof", facts, 1.0, failed=False).endswith(f"  {text}")
 
 
+@pytest.mark.parametrize(
+    "server", ["a container of postgres:17 (17.2)", "PostgreSQL from /usr/lib/postgresql/17/bin (17.2)"]
+)
+def test_a_server_is_named_once(server: str) -> None:
+    assert done_line("server", {"server": server}, 1.0, failed=False).endswith(f" s  {server}")
+    assert done_line("check", {"server": "17.2"}, 1.0, failed=False).endswith(" s  PostgreSQL 17.2")
+
+
 def test_one_of_a_thing_is_one_everywhere() -> None:
     assert progress_text(Progress(at=datetime.now(UTC), step="dump", rows=1)) == "1 row"
     assert [count(1, "table"), count(2, "table"), count(None, "table")] == ["1 table", "2 tables", "—"]

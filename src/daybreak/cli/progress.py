@@ -183,7 +183,7 @@ def progress_text(now: Progress, seconds: float | None = None) -> str:
 _COUNTED: Final = {"rows": "row", "jobs": "job", "compared": "table"}
 #: The facts of a step that are worth a place on its line, in words.
 _SHOWN: Final = {
-    "server": "PostgreSQL {}",
+    "server": "{}",
     "rows": "{}",
     "bytes": "{}",
     "added_bytes": "grew by {}",
@@ -210,6 +210,8 @@ def _said(name: str, value: object) -> object:
     """A fact with its unit, where it has one."""
     if name.endswith("bytes"):
         return show_bytes(float(str(value)))
+    if name == "server" and str(value)[:1].isdigit():
+        return f"PostgreSQL {value}"  # a version; a drill's server is a sentence of its own
     noun = _COUNTED.get(name, "")
     if isinstance(value, int):
         return show_count(value, noun)
