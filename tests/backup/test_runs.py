@@ -253,6 +253,7 @@ def test_who_waits_for_the_lock_can_be_cancelled_too(slow: Installation) -> None
             waiting = wait_for(lambda: [run for run in slow.json("runs")["runs"] if run["state"] == "waiting"])
             slow.json("run", "cancel", waiting[0]["run"])
             assert second.end(15).expect(130)["state"] == "cancelled"
+            assert "→" not in slow.call("run", "show", waiting[0]["run"]).out  # there is nothing to do
         first.end().expect(0)
 
 

@@ -190,7 +190,8 @@ def _run_text(found: Run, log: Path) -> str:
     ]
     lines += [_step_line(found, step) for step in found.steps]
     if found.failure:
-        lines += [f"why        {found.failure.message}", f"           → {found.failure.hint}"]
+        lines.append(f"why        {found.failure.message}")
+        lines += [f"           → {found.failure.hint}"] if found.failure.hint else []
         lines.append(f"exit code  {found.failure.exit_code} ({found.failure.code})")
     elif found.reason:
         lines.append(f"reason     {found.reason}")
