@@ -204,6 +204,33 @@ def test_an_archive_that_the_disk_does_not_give_tonight_goes_on_waiting(
     assert archives_in(newer, repository) == ["a000", "a001", "a002"]
 
 
+def test_what_another_run_sent_meanwhile_does_not_wait(
+    newer: Offsite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repository = newer.empty()
+    host = Host(folder=tmp_path, repositories=(replace(repository, url=f"{repository.url}-gone"),))
+    assert host.try_night(0) is not None
+    host.repositories = (repository,)
+    ship_all = offsite.ship_all
+
+    def send(parcel: Parcel, *words: object, **named: object) -> object:
+        with monkeypatch.context() as first:
+            first.setattr(offsite, "ship_all", ship_all)
+            if parcel.dump.name == "a000.dump":
+                host.run("ship", lambda run: [run.begin(), offsite.send(run, host.plan, old, connect=host.connect)][0])
+        return ship_all(parcel, *words, **named)
+
+    old = host.catalog.archives.newest(host.plan.name)
+    assert old is not None
+    old = old.archive
+    with monkeypatch.context() as patched:
+        patched.setattr(offsite, "ship_all", send)
+        run = host.night(1)
+    assert run.result.get("warnings", []) == []
+    assert archives_in(newer, repository).count("a000") == 1
+    assert host.waiting() == []
+
+
 def test_what_a_person_accepted_is_sent_as_a_good_one(newer: Offsite, tmp_path: Path) -> None:
     repository = newer.empty()
     host = Host(folder=tmp_path, repositories=(repository,))

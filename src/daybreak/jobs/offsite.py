@@ -77,6 +77,9 @@ class _Shipping:
         try:
             self.send(one.path, [repository.name for repository in one.lacking], again=True)
         except UnreadableError as fault:
+            if not backlog.lacks(self._run.catalog, self._plan, one.archive):
+                self._run.log.write(f"another run sent archive {one.archive} meanwhile")
+                return
             self._run.warn(f"{fault.message}; archive {one.archive} goes on waiting for the next night")
         except ArchiveError as fault:
             self._run.warn(f"{fault.message}; archive {one.archive} was never sent to all repositories and is let go")
