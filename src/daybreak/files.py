@@ -11,6 +11,7 @@ import errno
 import fcntl
 import hashlib
 import os
+import shlex
 import shutil
 import threading
 import time
@@ -75,6 +76,19 @@ def is_full(path: Path) -> bool:
         return free_bytes(path) < _NOTHING_BYTES
     except OSError:
         return False
+
+
+def is_read_only(path: Path) -> bool:
+    """Whether nobody can write on the file system of `path`, whatever the rights."""
+    try:
+        return bool(os.statvfs(path).f_flag & os.ST_RDONLY)
+    except OSError:
+        return False
+
+
+def how_to_write(folder: Path) -> str:
+    """What makes a file system that is read-only writable again; to be typed."""
+    return f'mount -o remount,rw "$(stat -c %m {shlex.quote(str(folder))})"'
 
 
 def fsync_folder(path: Path) -> None:

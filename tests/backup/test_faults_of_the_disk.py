@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -128,7 +129,16 @@ def test_p3_k4_the_folder_is_read_only(site: Installation) -> None:
         before = site.fingerprint()
         subprocess.run([MOUNT, "-o", "remount,ro", site.backups], check=True, timeout=30)
         told = site.backup(expect=13)
-        assert "not writable" in told["message"]
+        assert "not writable: its file system is read-only" in told["message"]
+        found = {one["id"]: one for one in site.json("doctor", expect=1)["findings"] if one["severity"] == "error"}
+        assert "archive.lock" not in found
+        finding = found["archive.folder"]
+        assert "its file system is read-only" in finding["finding"]
+        for said in (told["hint"], finding["fix"]):  # what it says to type does it
+            command = re.search(r'mount -o remount,rw "\$\(.*?\)"', said)
+            assert command is not None
+            subprocess.run(["/bin/bash", "-ec", command[0]], check=True, timeout=30)
+            subprocess.run([MOUNT, "-o", "remount,ro", site.backups], check=True, timeout=30)
         assert site.fingerprint() == before
 
 

@@ -75,6 +75,12 @@ class Shelf:
                 f"the archive's folder {self.folder} is not there",
                 hint=f"install -d -m 2770 {shlex.quote(str(self.folder))}   # or mend the path in the configuration",
             )
+        if files.is_read_only(self.folder):
+            raise PublishError(
+                f"the archive's folder {self.folder} is not writable: its file system is read-only",
+                hint=f"look why (dmesg), then {files.how_to_write(self.folder)}; "
+                "a service of systemd writes only where its unit says: `daybreak systemd install` again",
+            )
         if not os.access(self.folder, os.W_OK | os.X_OK):
             raise PublishError(
                 f"the archive's folder {self.folder} is not writable", hint="run as a member of its group (mode 2770)"

@@ -50,6 +50,11 @@ def judge_folder(piece: Piece, archive: Path) -> Finding:
         return piece.error(text, f"namei -l {where}   # which of the folders above it is closed")
     if not is_there:
         return piece.error(f"{folder} is not there", f"sudo install -d -m 2770 {where}")
+    if files.is_read_only(folder):
+        return piece.error(
+            f"{folder} is not writable: its file system is read-only",
+            f"sudo {files.how_to_write(folder)}   # dmesg says why",
+        )
     if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
         return piece.error(f"{folder} is not writable for {_who(os.geteuid())}", f"ls -ld {where}   # its group writes")
     if archive.is_symlink() or archive.is_dir():
@@ -106,7 +111,7 @@ def judge_mounts(piece: Piece, mounts: tuple[Mount, ...], folder: Path, *, is_ta
 
 def _lock(piece: Piece, shelf: Shelf) -> Finding:
     place = shelf.root / "locks"
-    if place.exists() and not os.access(place, os.W_OK | os.X_OK):
+    if place.exists() and not os.access(place, os.W_OK | os.X_OK) and not files.is_read_only(place):
         where = shlex.quote(str(shelf.root))
         return piece.error(f"{place} is not writable for {_who(os.geteuid())}", f"sudo chmod -R g+rwX {where}")
     with suppress(OSError):
