@@ -48,7 +48,7 @@ def test_d15_a_shrunken_database_waits_for_a_person(site: Installation, prod: tu
     assert told["archive"]["id"] == archive
     assert told["archive"]["path"] == str(site.archive)
     assert site.manifest().id == archive
-    assert status(site)["quarantined"] is None
+    assert (status(site)["quarantined"], status(site)["attention"]) == (None, [])
     assert list((site.root / "quarantine").iterdir()) == []
     assert site.backup()["state"] == "succeeded"
 

@@ -66,8 +66,10 @@ class PlanStatus:
         said: list[str] = []
         last = self.last_run
         if last is not None and last.state in {RunState.FAILED, RunState.LOST}:
-            sent_later = last.failure is not None and last.failure.code == "OffsiteError" and self.is_offsite
-            if not sent_later:
+            code = "" if last.failure is None else last.failure.code
+            sent_later = code == "OffsiteError" and self.is_offsite
+            accepted = code == "ArchiveError" and self.archive is not None and self.archive.archive.id == last.id
+            if not sent_later and not accepted:
                 said.append(f"{last.reason} (daybreak run show {last.id})")
         if self.quarantined is not None:
             archive = self.quarantined.archive
