@@ -15,7 +15,7 @@ from daybreak.catalog import Catalog
 from daybreak.errors import PublishError
 from daybreak.jobs.measure import measure
 from daybreak.metrics import FAMILIES, Measure, render, write_file
-from daybreak.model import Schedule, Slot, SlotState, Timed
+from daybreak.model import BackupPlan, Database, Failure, RefreshPlan, Run, RunState, Schedule, Slot, SlotState, Timed
 from installation import Installation
 
 ROOT = Path(__file__).parents[2]
@@ -119,6 +119,45 @@ def test_an_empty_catalog_is_measured(tmp_path: Path) -> None:
     with Catalog.open(tmp_path) as catalog:
         text = render(measure(catalog, [], [], datetime.now(UTC))).decode()
     assert "daybreak_info" in text
+
+
+def test_the_target_has_what_the_last_swap_gave_it_whatever_followed(tmp_path: Path) -> None:
+    """A refresh whose hook or ship failed has refreshed; after an undo nobody knows."""
+    database = Database(name="dev", conninfo={"dbname": "dev"})
+    backup = BackupPlan(name="nightly", database=database, archive=tmp_path / "a.dump")
+    plan = RefreshPlan(name="weekly", backup=backup, target=database)
+    began = datetime(2026, 11, 22, 8, tzinfo=UTC)
+    name = ("daybreak_refresh_data_timestamp_seconds", "weekly")
+
+    with Catalog.open(tmp_path) as catalog:
+
+        def ran(day: int, code: str, kind: str = "refresh") -> float | None:
+            at = began + timedelta(days=day)
+            result = {"outage_ms": 2.0} | ({} if kind == "undo" else {"archive": {"taken_at": at.isoformat()}})
+            failure = Failure(code=code, message="m", hint="h", exit_code=1) if code else None
+            run = Run(
+                id=f"r{day}",
+                plan="weekly" if kind == "refresh" else "dev",
+                kind=kind,
+                state=RunState.FAILED if code else RunState.SUCCEEDED,
+                trigger="cli",
+                requested_at=at,
+                failure=failure,
+                result=result,
+            )
+            catalog.runs.insert(run)
+            found = {(one.name, one.labels.get("plan")): one.value for one in measure(catalog, [], [plan], at)}
+            return found.get(name)
+
+        def taken(day: int) -> float:
+            return (began + timedelta(days=day)).timestamp()
+
+        assert ran(0, "") == taken(0)
+        assert ran(1, "Unfinished") == taken(1)
+        assert ran(2, "OffsiteError") == taken(2)
+        assert ran(3, "RolledBack") == taken(2)
+        assert ran(4, "", "undo") is None
+        assert ran(5, "", "pull") == taken(5)
 
 
 # -- what ops/monitoring builds on --------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from importlib.metadata import version
 from typing import Any, Final
 
 from daybreak.catalog import Catalog
-from daybreak.jobs.status import PlanStatus, status_of
+from daybreak.jobs.status import PlanStatus, has_swapped, status_of
 from daybreak.metrics import Measure
 from daybreak.model import BackupPlan, RefreshPlan, Run, RunState
 from daybreak.units import parse_instant
@@ -25,6 +25,7 @@ def measure(
     ageing: bool = True,
 ) -> list[Measure]:
     """All measures at an instant. Without `ageing` none that is wrong when it is read later, from a file."""
+    refreshes = list(refreshes)
     found = [
         Measure(name="daybreak_info", value=1, labels={"version": version("daybreak")}),
         Measure(name="daybreak_measured_timestamp_seconds", value=at.timestamp()),
@@ -32,6 +33,8 @@ def measure(
     for one in status_of(catalog, backups, refreshes, at):
         found += _runs(catalog, one, ageing=ageing)
         found += _archive(catalog, one) if one.kind == "backup" else ()
+    for plan in refreshes:
+        found += _target(catalog, plan)
     for (kind, plan), count in catalog.slots.missed().items():
         found.append(Measure(name="daybreak_slots_missed", value=count, labels={"plan": plan, "kind": kind}))
     open_now = {(one.plan, one.event) for one in catalog.alerts.list() if one.plan}
@@ -60,17 +63,21 @@ def _runs(catalog: Catalog, one: PlanStatus, *, ageing: bool) -> Iterator[Measur
     for name, value in numbers.items():
         if value is not None:
             yield Measure(name=f"daybreak_{name}", value=value, labels=labels)
-    if one.kind == "refresh" and success is not None:
-        outage: Any = success.result.get("outage_ms")
-        archive: Any = success.result.get("archive")
-        if isinstance(outage, int | float):
-            yield Measure(name="daybreak_refresh_outage_seconds", value=outage / 1000, labels={"plan": one.plan})
-        if archive and "taken_at" in archive:
-            yield Measure(
-                name="daybreak_refresh_data_timestamp_seconds",
-                value=parse_instant(str(archive["taken_at"])).timestamp(),
-                labels={"plan": one.plan},
-            )
+
+
+def _target(catalog: Catalog, plan: RefreshPlan) -> Iterator[Measure]:
+    """What the target has: of the last run that replaced it, whoever asked and whatever followed."""
+    labels = {"plan": plan.name}
+    refreshed = [run for run in catalog.runs.list(plan=plan.name, kind="refresh") if has_swapped(run)]
+    others = [run for kind in ("pull", "undo") for run in catalog.runs.list(plan=plan.target.name, kind=kind)]
+    last = max([*refreshed, *filter(has_swapped, others)], key=lambda run: run.requested_at, default=None)
+    if refreshed:
+        outage: Any = refreshed[0].result["outage_ms"]
+        yield Measure(name="daybreak_refresh_outage_seconds", value=outage / 1000, labels=labels)
+    archive: Any = last.result.get("archive") if last else None
+    if archive and "taken_at" in archive:  # an undo brings back what nobody knows the time of
+        taken_at = parse_instant(str(archive["taken_at"]))
+        yield Measure(name="daybreak_refresh_data_timestamp_seconds", value=taken_at.timestamp(), labels=labels)
 
 
 def _took(run: Run | None) -> float | None:

@@ -10,7 +10,7 @@ from typing import Final
 from daybreak import schedule
 from daybreak.catalog import Catalog
 from daybreak.catalog.records import ArchiveRecord, ProofRecord, Shipment
-from daybreak.errors import UsageError
+from daybreak.errors import OffsiteError, Unfinished, UsageError
 from daybreak.jobs import backlog
 from daybreak.jobs.backlog import Waiting
 from daybreak.jobs.doctor import floors
@@ -186,6 +186,12 @@ def waiting_archive(catalog: Catalog, plan: BackupPlan) -> ArchiveRecord | None:
 def is_slip(run: Run) -> bool:
     """Whether a run ended at a word of its caller: that says nothing of the plan."""
     return run.failure is not None and run.failure.code == UsageError.__name__
+
+
+def has_swapped(run: Run) -> bool:
+    """Whether a run has replaced its target: perhaps it failed at what was to follow."""
+    late = run.failure is not None and run.failure.code in {Unfinished.__name__, OffsiteError.__name__}
+    return "outage_ms" in run.result and (run.state is RunState.SUCCEEDED or late)
 
 
 def _last(catalog: Catalog, plan: str, kind: str) -> Run | None:

@@ -12,6 +12,7 @@ from daybreak.catalog.history import RunFilter
 from daybreak.catalog.records import Hold, Role
 from daybreak.console.views.words import TONES, RunLine, Tone, archive_in, line_of, plain
 from daybreak.console.world import Look
+from daybreak.jobs.status import has_swapped
 from daybreak.model import RefreshPlan, Run, RunState
 from daybreak.units import parse_instant, show_count
 
@@ -70,7 +71,7 @@ def freshness_of(look: Look, plan: RefreshPlan) -> Freshness:
     """How the target of a refresh stands."""
     target = plan.target.name
     ended = _ended(look, plan)
-    done = [one for one in ended if one.state is RunState.SUCCEEDED or _swapped(one)]
+    done = [one for one in ended if one.state is RunState.SUCCEEDED or has_swapped(one)]
     last = done[0] if done else None
     holds = look.catalog.holds.get(target, at=look.at)
     previous = next(iter(look.catalog.databases.open_creations(target, role=Role.PREVIOUS)), None)
@@ -105,11 +106,6 @@ def _ended(look: Look, plan: RefreshPlan) -> list[Run]:
         found += look.catalog.history.runs(RunFilter(plan=plan.target.name, kind=kind), limit=HISTORY)
     told = [one for one in found if one.state is not RunState.SKIPPED and one.state.ended]
     return sorted(told, key=lambda one: one.requested_at, reverse=True)
-
-
-def _swapped(run: Run) -> bool:
-    """Whether a run that failed has replaced the target all the same."""
-    return run.failure is not None and run.failure.code == "Unfinished"
 
 
 def _refreshed(look: Look, run: Run) -> Refreshed:
