@@ -14,6 +14,7 @@ from ruamel.yaml import YAML
 from daybreak.catalog import Catalog
 from daybreak.errors import PublishError
 from daybreak.jobs.measure import measure
+from daybreak.jobs.status import status_of
 from daybreak.metrics import FAMILIES, Measure, render, write_file
 from daybreak.model import BackupPlan, Database, Failure, RefreshPlan, Run, RunState, Schedule, Slot, SlotState, Timed
 from installation import Installation
@@ -158,6 +159,32 @@ def test_the_target_has_what_the_last_swap_gave_it_whatever_followed(tmp_path: P
         assert ran(3, "RolledBack") == taken(2)
         assert ran(4, "", "undo") is None
         assert ran(5, "", "pull") == taken(5)
+
+
+@pytest.mark.parametrize("later", [RunState.SKIPPED, RunState.CANCELLED])
+def test_a_failure_stands_in_status_until_a_run_turns_out_well(tmp_path: Path, later: RunState) -> None:
+    """A night that is skipped or cancelled mends nothing: status, metrics and alerts say the same."""
+    plan = BackupPlan(name="nightly", database=Database(name="prod", conninfo={}), archive=tmp_path / "a.dump")
+    at = datetime(2026, 11, 22, 8, tzinfo=UTC)
+    failure = Failure(code="SourceError", message="no server", hint="h", exit_code=10)
+    with Catalog.open(tmp_path) as catalog:
+        for number, state in enumerate((RunState.FAILED, later, RunState.SUCCEEDED)):
+            run = Run(
+                id=f"r{number}",
+                plan="nightly",
+                kind="backup",
+                state=state,
+                trigger="cli",
+                requested_at=at + timedelta(minutes=number),
+                reason="no server",
+                failure=failure if state is RunState.FAILED else None,
+            )
+            catalog.runs.insert(run)
+            [status] = status_of(catalog, [plan], [], at)
+            failed = [one.value for one in measure(catalog, [plan], [], at) if one.name == "daybreak_last_run_failed"]
+            expected = state is not RunState.SUCCEEDED
+            assert status.state == state.value
+            assert ([*status.attention], failed) == (["no server (daybreak run show r0)"] * expected, [expected])
 
 
 # -- what ops/monitoring builds on --------------------------------------------------------------------------------

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
@@ -20,6 +20,8 @@ from daybreak.units import rfc3339, show_duration, show_instant
 from daybreak.upkeep import RepositoryPlan
 
 _NEVER = "never run"
+#: All but skipped and cancelled.
+_TRIED: Final = tuple(state for state in RunState if state not in {RunState.SKIPPED, RunState.CANCELLED})
 #: So many runs back one is looked for that says something.
 _LOOKED_AT: Final = 20
 
@@ -32,6 +34,7 @@ class PlanStatus:
     kind: str
     state: str  # of the last run that ended, or running, or never run
     last_run: Run | None
+    last_tried: Run | None  # the last one that was neither skipped nor cancelled: those say nothing of the plan
     last_success_at: datetime | None
     age_s: float | None  # since the last success
     next_at: datetime | None
@@ -64,7 +67,7 @@ class PlanStatus:
     def attention(self) -> tuple[str, ...]:
         """What a person should look at, with the next step."""
         said: list[str] = []
-        last = self.last_run
+        last = self.last_tried
         if last is not None and last.state in {RunState.FAILED, RunState.LOST}:
             code = "" if last.failure is None else last.failure.code
             sent_later = code == "OffsiteError" and self.is_offsite
@@ -194,8 +197,9 @@ def has_swapped(run: Run) -> bool:
     return "outage_ms" in run.result and (run.state is RunState.SUCCEEDED or late)
 
 
-def _last(catalog: Catalog, plan: str, kind: str) -> Run | None:
-    return next((one for one in catalog.runs.list(plan=plan, kind=kind, limit=_LOOKED_AT) if not is_slip(one)), None)
+def _last(catalog: Catalog, plan: str, kind: str, *, states: Sequence[RunState] | None = None) -> Run | None:
+    found = catalog.runs.list(plan=plan, kind=kind, state=states, limit=_LOOKED_AT)
+    return next((one for one in found if not is_slip(one)), None)
 
 
 def _backup_status(catalog: Catalog, plan: BackupPlan, at: datetime) -> PlanStatus:
@@ -229,6 +233,7 @@ def _status(catalog: Catalog, plan: BackupPlan | RefreshPlan | RepositoryPlan, k
         kind=kind,
         state=last.state.value if last else _NEVER,
         last_run=last,
+        last_tried=_last(catalog, plan.name, kind, states=_TRIED),
         last_success_at=success_at,
         age_s=(at - success_at).total_seconds() if success_at else None,
         next_at=schedule.next_after(plan.schedule, at) if plan.schedule else None,
