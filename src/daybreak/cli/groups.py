@@ -138,7 +138,7 @@ def run() -> None:
 @click.option("--follow", is_flag=True, help="Go on until the run has ended.")
 @verb
 def show_run(door: Door, run_id: str, *, follow: bool) -> None:
-    """A run with its steps, its end and its log."""
+    """A run with its steps, its end and where its log is."""
     with at_site(door) as site:
         found = site.run(run_id)
         if follow:
