@@ -233,7 +233,9 @@ def test_a_folder_that_is_not_there_and_no_schedule_are_told(
     tmp_path: Path, file: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert call("--config", str(file), "systemd", "install", "--to", str(tmp_path / "nowhere")) == 3
-    assert "cannot be written" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "cannot be written" in said
+    assert f"install -d {tmp_path}/nowhere" in said
     file.write_text(re.sub(r"^(schedule|timezone) = .*\n", "", file.read_text(), flags=re.MULTILINE))
     assert call("--config", str(file), "systemd", "show") == 3
     assert "no plan" in capsys.readouterr().err

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import grp
 import pwd
+import shlex
 import shutil
 import sys
 from pathlib import Path
@@ -50,9 +51,10 @@ def install(found: tuple[Unit, ...], folder: Path) -> dict[str, bool]:
                 path.write_text(unit.text, "utf-8")
                 path.chmod(0o644)
         except OSError as error:
-            raise ConfigError(
-                f"{path} cannot be written: {error.strerror}", hint="be root, or name another folder with --to"
-            ) from error
+            hint = "be root, or name another folder with --to"
+            if not folder.exists():
+                hint = f"make it: install -d {shlex.quote(str(folder))}; or name another folder with --to"
+            raise ConfigError(f"{path} cannot be written: {error.strerror}", hint=hint) from error
     return changed
 
 
