@@ -50,6 +50,17 @@ def judge_folder(piece: Piece, archive: Path) -> Finding:
         return piece.error(text, f"namei -l {where}   # which of the folders above it is closed")
     if not is_there:
         return piece.error(f"{folder} is not there", f"sudo install -d -m 2770 {where}")
+    if closed := _closed(piece, folder, where):
+        return closed
+    if archive.is_symlink() or archive.is_dir():
+        return piece.error(f"{archive} is no file", "remove it, or name another file in the configuration")
+    root = folder / ".daybreak"
+    if root.exists() and (root / "staging").exists() and (root / "staging").stat().st_dev != folder.stat().st_dev:
+        return piece.error(f"{root / 'staging'} is on another file system than {folder}", "unmount it")
+    return piece.ok(f"{folder} can be written")
+
+
+def _closed(piece: Piece, folder: Path, where: str) -> Finding | None:
     if files.is_read_only(folder):
         return piece.error(
             f"{folder} is not writable: its file system is read-only",
@@ -57,12 +68,7 @@ def judge_folder(piece: Piece, archive: Path) -> Finding:
         )
     if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
         return piece.error(f"{folder} is not writable for {_who(os.geteuid())}", f"ls -ld {where}   # its group writes")
-    if archive.is_symlink() or archive.is_dir():
-        return piece.error(f"{archive} is no file", "remove it, or name another file in the configuration")
-    root = folder / ".daybreak"
-    if root.exists() and (root / "staging").exists() and (root / "staging").stat().st_dev != folder.stat().st_dev:
-        return piece.error(f"{root / 'staging'} is on another file system than {folder}", "unmount it")
-    return piece.ok(f"{folder} can be written")
+    return None
 
 
 def judge_mode(piece: Piece, folder: Path) -> Finding:
