@@ -71,8 +71,8 @@ def _target(catalog: Catalog, plan: RefreshPlan) -> Iterator[Measure]:
     refreshed = [run for run in catalog.runs.list(plan=plan.name, kind="refresh") if has_swapped(run)]
     others = [run for kind in ("pull", "undo") for run in catalog.runs.list(plan=plan.target.name, kind=kind)]
     last = max([*refreshed, *filter(has_swapped, others)], key=lambda run: run.requested_at, default=None)
-    if refreshed:
-        outage: Any = refreshed[0].result["outage_ms"]
+    outage: Any = refreshed[0].result["outage_ms"] if refreshed else None
+    if outage is not None:  # the report of a swap may be lost
         yield Measure(name="daybreak_refresh_outage_seconds", value=outage / 1000, labels=labels)
     archive: Any = last.result.get("archive") if last else None
     if archive and "taken_at" in archive:  # an undo brings back what nobody knows the time of
