@@ -10,9 +10,11 @@ import pytest
 from daybreak.archive.join import describe
 from daybreak.catalog.records import Progress
 from daybreak.cli.progress import done_line, progress_text
+from daybreak.cli.verbs import refresh_text
 from daybreak.console.accounts.audit import Verdict
 from daybreak.console.furnish import count, rough
 from daybreak.gate import Weight, doubts
+from daybreak.model import Run, RunState
 
 
 @pytest.mark.parametrize(
@@ -47,3 +49,15 @@ def test_one_of_a_thing_is_one_everywhere() -> None:
     archive = {"id": "a", "taken_at": "now", "tables": [{"rows": 1}]}
     assert describe({"archive": archive}, Path("out")).startswith("out: 1 table, 1 row, equal to")
     assert Verdict(rows=1, head="").text == "the one row of the audit log fits"
+
+
+@pytest.mark.parametrize(("outage", "words"), [(2.5, "away for 2.5 ms;"), (None, "away for a time that nobody told;")])
+def test_a_refresh_whose_outage_is_unknown_says_so(outage: float | None, words: str) -> None:
+    proof = {"equal": 1, "reordered": 0, "different": 0, "compared": 1, "tables": 1, "details": []}
+    result = {"target": "dev", "archive": {"id": "a", "taken_at": "now"}, "proof": proof, "outage_ms": outage}
+    result |= {"previous": "dev_previous", "checks": [], "left_out": []}
+    at = datetime.now(UTC)
+    run = Run(
+        id="a", plan="weekly", kind="refresh", state=RunState.SUCCEEDED, trigger="cli", requested_at=at, result=result
+    )
+    assert f"dev was {words}" in refresh_text(run)

@@ -14,7 +14,7 @@ import click
 
 from daybreak.cli import progress
 from daybreak.cli.output import Door, say
-from daybreak.cli.shared import site_loader, verb, who
+from daybreak.cli.shared import away_text, site_loader, verb, who
 from daybreak.units import show_bytes, show_count, show_duration
 
 if TYPE_CHECKING:
@@ -100,6 +100,6 @@ def ended_text(ended: Reply) -> str:
         grown = show_bytes(one["added_bytes"])
         lines.append(f"off-site  {one['repository']}: snapshot {one['id'][:8]}, grew by {grown}")
     if "outage_ms" in ended:
-        lines.append(f"target    {ended['target']}, away for {ended['outage_ms']} ms")
+        lines.append(f"target    {ended['target']}, {away_text(ended['outage_ms'])}")
     lines += [f"warning   {one}" for one in ended.get("warnings", [])]
     return "\n".join(lines)

@@ -26,6 +26,11 @@ _LONGEST: Final = 100
 _Body = TypeVar("_Body", bound=Callable[..., Any])
 
 
+def away_text(outage_ms: float | None) -> str:
+    """How long a swap kept everybody out; the server's report of it may be lost with the connection."""
+    return "away for a time that nobody told" if outage_ms is None else f"away for {outage_ms} ms"
+
+
 def verb(body: _Body) -> _Body:
     """Give a verb `--config` and `--json` behind it too, and the `Door` as first argument."""
 

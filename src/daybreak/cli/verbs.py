@@ -22,7 +22,7 @@ from daybreak.cli.output import Door, say
 from daybreak.cli.repositories import repository
 from daybreak.cli.restoring import restore
 from daybreak.cli.scheduling import schedule, serve, systemd
-from daybreak.cli.shared import at_site, slotted, verb, work
+from daybreak.cli.shared import at_site, away_text, slotted, verb, work
 from daybreak.cli.telling import metrics, notify
 from daybreak.errors import RefreshError
 from daybreak.units import show_bytes, show_count
@@ -59,7 +59,7 @@ def refresh_text(run: Run) -> str:
     lines = [
         f"{target} has production's data of {archive['taken_at']} (archive {archive['id']})",
         f"proof: {proof['compared']} of {show_count(proof['tables'], 'table')} compared, {found}",
-        f"{target} was away for {result['outage_ms']} ms; the old data is in {result['previous']}: daybreak undo",
+        f"{target} was {away_text(result['outage_ms'])}; the old data is in {result['previous']}: daybreak undo",
     ]
     if result["checks"]:
         lines.insert(2, f"{show_count(len(result['checks']), 'check')} held")
@@ -184,8 +184,8 @@ def undo(door: Door, name: str | None, *, yes: bool) -> None:
 
     def text(run: Run) -> str:
         result: Any = run.result
-        away = f"(away for {result['outage_ms']} ms)"
-        back = f"{result['target']} has the data from before {away}; what it had until now is in {result['previous']}"
+        away = away_text(result["outage_ms"])
+        back = f"{result['target']} has the data from before ({away}); what it had until now is in {result['previous']}"
         return f"{back}\n{result['written']}"
 
     work(door, lambda site: site.undo(name, confirm=confirm), text, heard)
