@@ -179,7 +179,7 @@ def test_an_archive_that_is_not_here_any_more(site: Couple) -> None:
     site.archive.unlink()
     said = restore(site, "--new", "x", expect=12)
     assert said["message"].endswith("nothing of backup nightly stands on this host")
-    assert "daybreak fetch --to FILE" in said["hint"]
+    assert said["hint"] == "`daybreak backup nightly` makes one"  # no repository has another
 
 
 def test_an_archive_that_waits_for_a_repository_is_still_here(site: Couple) -> None:

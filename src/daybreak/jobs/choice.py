@@ -61,13 +61,15 @@ def _latest(backups: Sequence[BackupPlan]) -> Choice:
             f"the latest archive of which backup? There is: {names}",
             hint="name it instead of `latest`, or --backup NAME",
         )
-    path = backups[0].archive
+    plan = backups[0]
+    path = plan.archive
     with files.disk_errors(path, "cannot look at"):
         there = path.exists()
     if not there:
         raise ArchiveError(
-            f"{path} is not there: nothing of backup {backups[0].name} stands on this host",
-            hint="bring one from off-site (`daybreak fetch --to FILE`), then restore FILE",
+            f"{path} is not there: nothing of backup {plan.name} stands on this host",
+            hint=f"`daybreak backup {plan.name}` makes one"
+            + ("; or bring one from off-site: daybreak fetch --to FILE" if plan.repositories else ""),
         )
     return Choice(path=path, shelf=Shelf(path))
 
