@@ -21,7 +21,7 @@ from ground import DAYBREAK, HERE, Ground, Measured, machine, prepare
 
 REPORT: Final = HERE.parent / "docs" / "benchmarks.md"
 GOAL_BACKUP: Final = 0.3
-GOAL_REFRESH: Final = 0.55
+GOAL_REFRESH: Final = 0.5
 GOAL_MEMORY: Final = 150 * 2**20
 GOAL_HELP_S: Final = 0.1
 #: "Flat": the largest scale needs at most so much more than the smallest.
