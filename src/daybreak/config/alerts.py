@@ -27,7 +27,9 @@ class PingTable(UrlTable):
         ["start", "success", "fail"], description="Which of them are called."
     )
     start: Suffix = Field("/start", description="What is appended to the address when a run begins.")
-    success: Suffix = Field("", description="What is appended to it when a run succeeded or was skipped.")
+    success: Suffix = Field(
+        "", description="What is appended to it when a run succeeded, or was skipped behind one that did."
+    )
     fail: Suffix = Field("/fail", description="What is appended to it when a run failed.")
 
 
