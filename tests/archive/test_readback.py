@@ -18,12 +18,12 @@ from daybreak.archive import Compression, Scan, fill_offsets, readback
 from daybreak.archive.readback import read_back, sha256_from_disk
 from daybreak.errors import ArchiveError
 
-WAYS = ["past the cache", "no such flag", "a flag that nothing honours"]
+WAYS = ["past the cache", "no such flag", "a flag that nothing honours", "by and by"]
 
 
 @pytest.fixture(params=WAYS)
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """How the file system takes O_DIRECT."""
+    """How the file system takes O_DIRECT; the last one gives less than it is asked for."""
     control, read = fcntl.fcntl, os.preadv
 
     def refuses(fd: int, command: int, value: int = 0) -> int:
@@ -31,15 +31,20 @@ def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
             raise OSError(errno.EINVAL, "Invalid argument")
         return control(fd, command, value)
 
-    def cannot(fd: int, buffers: list[mmap.mmap], at: int) -> int:
+    def cannot(fd: int, buffers: list[memoryview], at: int) -> int:
         if control(fd, fcntl.F_GETFL) & os.O_DIRECT:
             raise OSError(errno.EINVAL, "Invalid argument")
         return read(fd, buffers, at)
+
+    def slowly(fd: int, buffers: list[memoryview], at: int) -> int:
+        return cannot(fd, [buffers[0][:1000]], at)
 
     if request.param == WAYS[1]:
         monkeypatch.setattr(fcntl, "fcntl", refuses)
     if request.param == WAYS[2]:
         monkeypatch.setattr(os, "preadv", cannot)
+    if request.param == WAYS[3]:
+        monkeypatch.setattr(os, "preadv", slowly)
     return str(request.param)
 
 

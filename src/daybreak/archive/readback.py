@@ -13,8 +13,10 @@ import fcntl
 import hashlib
 import mmap
 import os
+from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
 from pathlib import Path
 from typing import Final
 
@@ -25,6 +27,8 @@ from daybreak.archive.toc import pack_toc
 from daybreak.errors import ArchiveError, Cancelled
 
 _BLOCK: Final = 2 * 2**20
+#: So many blocks are on their way at once: with one, the disk waits for us between two.
+_AHEAD: Final = 2
 
 
 def read_back(fd: int, written: Scan) -> tuple[int, str]:
@@ -68,7 +72,7 @@ def sha256_from_disk(path: Path, *, stop: Callable[[], bool] = lambda: False) ->
 
 
 def from_disk(fd: int) -> Iterator[memoryview]:
-    """The file behind `fd` from its start, in blocks; each is good until the next is asked for. That is read meanwhile.
+    """The file behind `fd` from its start, in blocks; each is good until the next is asked for.
 
     Past the page cache where the file system can do that (O_DIRECT; `fd` is left that way): then nothing but the disk
     can answer, and no memory has to be found for what is read once, which costs more than reading. Others refuse the
@@ -79,20 +83,33 @@ def from_disk(fd: int) -> Iterator[memoryview]:
     os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_SEQUENTIAL)
     with contextlib.suppress(OSError):
         _set_direct(fd, True)
-    buffers = [mmap.mmap(-1, _BLOCK) for _ in range(2)]  # they begin with a page, as O_DIRECT wants it
-    size, at = os.fstat(fd).st_size, 0
-    with ThreadPoolExecutor(1, thread_name_prefix="read back") as reader:
-        coming = reader.submit(_read, fd, buffers[0], 0)
-        while at < size and (count := coming.result()):
-            block = memoryview(buffers[0])[:count]
-            at += count
-            buffers.reverse()
-            if at < size:
-                coming = reader.submit(_read, fd, buffers[0], at)
-            yield block
+    # They begin with a page, as O_DIRECT wants it. One is with the caller while the others are filled.
+    buffers = deque(mmap.mmap(-1, _BLOCK) for _ in range(_AHEAD + 1))
+    size = os.fstat(fd).st_size
+    places = iter(range(0, size, _BLOCK))
+    with ThreadPoolExecutor(_AHEAD, thread_name_prefix="read back") as reader:
+
+        def begin(at: int) -> tuple[mmap.mmap, Future[int]]:
+            buffers.rotate(-1)
+            return buffers[-1], reader.submit(_fill, fd, buffers[-1], at, min(_BLOCK, size - at))
+
+        coming = deque(begin(at) for at in islice(places, _AHEAD))
+        while coming:
+            buffer, filled = coming.popleft()
+            count = filled.result()
+            coming.extend(begin(at) for at in islice(places, 1))
+            yield memoryview(buffer)[:count]
 
 
-def _read(fd: int, buffer: mmap.mmap, at: int) -> int:
+def _fill(fd: int, buffer: mmap.mmap, at: int, wanted: int) -> int:
+    """Read so much into a whole block, as O_DIRECT wants it, or what there is; how much that is."""
+    count = 0
+    while count < wanted and (more := _read(fd, memoryview(buffer)[count:], at + count)):
+        count += more
+    return count
+
+
+def _read(fd: int, buffer: memoryview, at: int) -> int:
     try:
         return os.preadv(fd, [buffer], at)
     except OSError as fault:
