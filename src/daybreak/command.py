@@ -12,6 +12,8 @@ from typing import Final
 
 from daybreak.secret import Secret, mask
 
+#: A program's standard input is what is said to it, as `-` means elsewhere.
+SPOKEN: Final = Path("-")
 #: After what PostgreSQL quotes a row or a value of one: the place in what COPY reads, which any line of a context may
 #: name, a key's columns, a whole row, and what is no value of its type.
 _ROW: Final = re.compile(
@@ -47,7 +49,7 @@ class Command:
     env: Mapping[str, str | Secret] = field(default_factory=dict[str, str | Secret])
     ok: frozenset[int] = frozenset({0})
     far: Far | None = None  # None: it runs here
-    feed: Path | None = None  # standard input is this file: its end, or ours, is the end of the program
+    feed: Path | None = None  # standard input is this file, or SPOKEN: its end, or ours, is the end of the program
     folder: Path | None = None  # where it starts; None: where Daybreak did
 
     @property

@@ -23,11 +23,13 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Mapping, Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import IO, Any, Final, Protocol, Self
 
-from daybreak.command import Command, Completed, WithoutRows
-from daybreak.errors import Cancelled, CommandError, ConfigError, DaybreakError, TimedOut
+from daybreak.command import SPOKEN, Command, Completed, WithoutRows
+from daybreak.errors import Cancelled, CommandError, DaybreakError, TimedOut
+from daybreak.programs import find_program, surroundings
 from daybreak.secret import Secret, mask
 from daybreak.watchdog import HERE
 
@@ -44,32 +46,6 @@ _PIPE_BYTES: Final = 2**20
 _GATHER_S: Final = 0.002
 _BEAT_S: Final = 15.0
 
-#: What a child inherits from our environment; everything else, PG* above all, is left out.
-_INHERITED: Final = (
-    "PATH",
-    "HOME",
-    "USER",
-    "LOGNAME",
-    "TMPDIR",
-    "TZ",
-    "SSH_AUTH_SOCK",
-    "XDG_CACHE_HOME",
-    "XDG_CONFIG_HOME",
-    "XDG_DATA_HOME",
-    "XDG_RUNTIME_DIR",
-    "DOCKER_HOST",
-    "DOCKER_CONTEXT",
-    "DOCKER_CONFIG",
-    "DOCKER_CERT_PATH",
-    "DOCKER_TLS_VERIFY",
-    "CONTAINER_HOST",
-    "CONTAINERS_CONF",
-    "CONTAINERS_STORAGE_CONF",
-    "SSL_CERT_FILE",
-    "SSL_CERT_DIR",
-    "LD_LIBRARY_PATH",
-)
-
 
 def _ignore(_line: str) -> None:
     """Do nothing with a line."""
@@ -80,6 +56,10 @@ class Running(Protocol):
 
     def read(self, size: int = _PIPE_BYTES, /) -> bytes:
         """Up to `size` bytes, b"" at the end. Raise TimedOut, Cancelled."""
+        ...
+
+    def ask(self, words: bytes, /, *, deadline: timedelta) -> None:
+        """Speak to a program whose `feed` is SPOKEN; it may be read for so long from now on."""
         ...
 
 
@@ -99,11 +79,11 @@ class Runner:
 
     def __init__(self, *, cancel: threading.Event | None = None, log: Callable[[str], None] = _ignore) -> None:
         self.cancel = cancel or threading.Event()
-        self._log = log
+        self.log = log
 
     def also_ended_by(self, stop: threading.Event) -> Runner:
         """A runner like this one, for programs that `stop` ends too."""
-        return Runner(cancel=_Either(self.cancel, stop), log=self._log)
+        return Runner(cancel=_Either(self.cancel, stop), log=self.log)
 
     def run(
         self,
@@ -120,7 +100,7 @@ class Runner:
         captured: list[bytes] = []
         size = 0
         rest = b""
-        child = _Child(command, self.cancel, self._log, on_stderr)
+        child = _Child(command, self.cancel, self.log, on_stderr)
         with child:
             while chunk := child.read():
                 if on_line is not None:
@@ -142,7 +122,7 @@ class Runner:
 
         An exception inside the block ends the program and goes on. Raise as `run` does.
         """
-        with _Child(command, self.cancel, self._log, on_stderr) as child:
+        with _Child(command, self.cancel, self.log, on_stderr) as child:
             yield child
 
     @contextlib.contextmanager
@@ -151,7 +131,7 @@ class Runner:
 
         For a program that keeps something (a lock) as long as it lives.
         """
-        child = _Child(command, self.cancel, self._log, on_stderr)
+        child = _Child(command, self.cancel, self.log, on_stderr)
         try:
             yield child
         finally:
@@ -164,7 +144,7 @@ class Runner:
         program's alone meanwhile; `cancel` ends it.
         """
         find_program(argv[0], os.environ.get("PATH"))
-        self._log(f"run {shlex.join(argv)} on the terminal")
+        self.log(f"run {shlex.join(argv)} on the terminal")
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
         before = signal.signal(signal.SIGINT, lambda _number, _frame: None)
         try:
@@ -176,7 +156,7 @@ class Runner:
                     process.wait(_POLL_S)
         finally:
             signal.signal(signal.SIGINT, before)
-        self._log(f"end {Path(argv[0]).name} status {process.returncode}")
+        self.log(f"end {Path(argv[0]).name} status {process.returncode}")
         return process.returncode
 
 
@@ -195,10 +175,9 @@ class _Child:
         self._read_bytes = 0
         self._gathers = False
         self._started = time.monotonic()
-        self._deadline = self._started + command.deadline.total_seconds()
+        self._allow(command.deadline)
         log(f"run {command.shown()}")
-        env = {name: os.environ[name] for name in _INHERITED if name in os.environ}
-        env |= {"LC_ALL": "C.UTF-8", "LANG": "C.UTF-8"}
+        env = surroundings()
         argv = command.argv if command.far is None else command.far.argv
         find_program(argv[0], env.get("PATH"))
         if command.far is None:
@@ -221,13 +200,22 @@ class _Child:
         with contextlib.suppress(OSError):  # a smaller pipe is only slower
             fcntl.fcntl(self._stdout, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
         self._feeder: threading.Thread | None = None
-        if command.feed is not None:
+        if command.far is not None:
+            self._tell("".join(line.reveal() + "\n" for line in command.far.lines).encode())
+        if command.feed is not None and command.feed != SPOKEN:
             self._feeder = threading.Thread(target=self._feed, args=(command.feed,), daemon=True)
             self._feeder.start()
-        elif command.far is not None:
-            self._tell("".join(line.reveal() + "\n" for line in command.far.lines).encode())
         self._drain = threading.Thread(target=self._read_stderr, args=(self._process.stderr, on_stderr), daemon=True)
         self._drain.start()
+
+    def _allow(self, longest: timedelta) -> None:
+        self._allowed_s = longest.total_seconds()
+        self._deadline = time.monotonic() + self._allowed_s
+
+    def ask(self, words: bytes, /, *, deadline: timedelta) -> None:
+        """Speak to the program. One that does not listen any more has ended, which reading tells."""
+        self._allow(deadline)
+        self._tell(words)
 
     def _read_stderr(self, stderr: IO[bytes], on_stderr: Callable[[str], None]) -> None:
         rest = b""
@@ -249,11 +237,13 @@ class _Child:
         if rest:
             self._keep(rest, on_stderr)
 
-    def _tell(self, line: bytes) -> None:
-        """Write to a far watchdog. That nobody reads any more, its exit status tells."""
+    def _tell(self, words: bytes) -> None:
+        """Write to a far watchdog, or to a program that is spoken to. That nobody reads any more, its end tells."""
         assert self._process.stdin is not None
+        left = memoryview(words)
         with contextlib.suppress(BrokenPipeError, ValueError):  # ValueError: closed by now
-            self._process.stdin.write(line)
+            while left:
+                left = left[self._process.stdin.write(left) :]
 
     def _feed(self, path: Path) -> None:
         """Give a file as standard input; one that cannot be read to its end is cut, which the program notices."""
@@ -296,7 +286,7 @@ class _Child:
             raise Cancelled("the run was cancelled")
         if now > self._deadline:
             raise TimedOut(
-                f"{self.command.program} was not done after {self.command.deadline.total_seconds():.0f} s: ended",
+                f"{self.command.program} was not done after {self._allowed_s:.0f} s: ended",
                 hint="raise the deadline in the configuration if it was only slow",
             )
 
@@ -335,9 +325,9 @@ class _Child:
 
     def end(self) -> None:
         """End the program: TERM by its watchdog, a grace, then KILL for all that is left of its group."""
-        if self._feeder is None:
+        if self.command.feed is None:
             self._close_stdin()
-        else:  # without a watchdog; the feeder ends with the pipe
+        else:  # without a watchdog; a feeder ends with the pipe
             os.killpg(self._process.pid, signal.SIGTERM)
         until = time.monotonic() + GRACE_S
         while not self._exited() and time.monotonic() < until:
@@ -386,14 +376,3 @@ class Launched:
     def ended(self) -> int | None:
         """Its exit status (negative: the signal), None while it goes on."""
         return self._process.poll()
-
-
-def find_program(name: str, path: str | None = None) -> str:
-    """The full path of a program. Raise ConfigError with what to install when it is not there."""
-    found = shutil.which(name, path=path)
-    if found is None:
-        raise ConfigError(
-            f"the program {name} is not there",
-            hint=f"install it, or say where it is in the configuration (looked in {path or os.environ.get('PATH')})",
-        )
-    return found

@@ -18,15 +18,22 @@ HERE: Final = (
     "kill -9 $watch 2>/dev/null; wait $watch 2>/dev/null; exit $status"
 )
 
-#: `sh -c THERE NAME SECRETS PRELUDE PROGRAM…` on the far side of a client that passes our end of the lifeline on.
-#: It takes a line for each name in SECRETS into its environment, so that they stand in no argument list, runs
-#: PRELUDE, a shell text of ours, and watches as above, with one difference: it wants a line every minute, since
-#: nobody tells it when the way between two hosts is cut.
-THERE: Final = (
-    "exec 3<&0; unset PGHOST PGHOSTADDR PGDATABASE PGUSER PGPASSWORD PGPASSFILE PGSERVICE PGSERVICEFILE PGOPTIONS "
+#: What the far side's own environment may not say about our sessions.
+_UNSET: Final = (
+    "unset PGHOST PGHOSTADDR PGDATABASE PGUSER PGPASSWORD PGPASSFILE PGSERVICE PGSERVICEFILE PGOPTIONS "
     "PGAPPNAME PGSSLMODE PGTZ PGDATESTYLE PGCLIENTENCODING PGREQUIREAUTH PGTARGETSESSIONATTRS; "
-    'names=$1; eval "$2"; shift 2; '
-    'for name in $names; do IFS= read -r value <&3 || exit 1; export "$name=$value"; done; '
+)
+#: Takes a line for each name in SECRETS into the environment, so that they stand in no argument list, and runs PRELUDE,
+#: a shell text of ours.
+_TAKE: Final = (
+    'names=$1; eval "$2"; shift 2; for name in $names; do IFS= read -r value || exit 1; export "$name=$value"; done; '
+)
+
+#: `sh -c THERE NAME SECRETS PRELUDE PROGRAM…` on the far side of a client that passes our end of the lifeline on.
+#: It watches as above, with one difference: it wants a line every minute, since nobody tells it when the way between
+#: two hosts is cut.
+THERE: Final = (
+    f"{_UNSET}{_TAKE}exec 3<&0; "
     '"$@" </dev/null 3<&- & child=$!; trap "" TERM; '
     "if timeout -s KILL 9 true 2>/dev/null; "
     "then beat() { timeout -s KILL 60 sh -c 'read -r _'; }; else beat() { read -r _; }; fi; "
@@ -34,3 +41,6 @@ THERE: Final = (
     "wait $child; status=$?; "
     "kill -9 $watch 2>/dev/null; wait $watch 2>/dev/null; exit $status"
 )
+
+#: The same for a program that reads its standard input, and ends with that: what follows the secrets is the program's.
+FED: Final = f'{_UNSET}{_TAKE}exec "$@"'

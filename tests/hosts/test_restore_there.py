@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from engines import Engine
+from engines import ENVIRONMENT, Engine
 from in_containers import Deployment
 from sshd import Sshd
 
@@ -16,7 +16,8 @@ Deploy = Callable[..., Deployment]
 def test_beside_and_single_tables_and_production_that_is_gone(
     deploy: Deploy, podman_engine: Engine, vps: Sshd, *, far: bool
 ) -> None:
-    site = deploy(podman_engine, vps=vps if far else None)
+    # As a careful owner has it: the password is asked for inside of the container too.
+    site = deploy(podman_engine, vps=vps if far else None, env={**ENVIRONMENT, "AUTH_LOCAL": "scram-sha-256"})
     site.backup()
     had = site.in_prod()
     look = "SELECT count(*) || ' ' || coalesce(sum(id), 0) FROM "

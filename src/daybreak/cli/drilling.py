@@ -66,7 +66,7 @@ def open_(door: Door, archive: str | None, *, command: str | None, only_url: boo
         raise click.UsageError("--command goes without --json and --url")
     words = [] if command is None else _words(command)
     if words:
-        from daybreak.process import find_program  # noqa: PLC0415 -- keeps --help fast
+        from daybreak.programs import find_program  # noqa: PLC0415 -- keeps --help fast
 
         find_program(words[0], os.environ.get("PATH"))  # before the restore, which may take an hour
     listener = progress.choose()

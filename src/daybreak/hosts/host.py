@@ -17,7 +17,7 @@ from typing import Final
 from daybreak.command import Command, Far
 from daybreak.model import Place
 from daybreak.secret import Secret
-from daybreak.watchdog import THERE
+from daybreak.watchdog import FED, THERE
 
 _NOTHING: Final[Mapping[str, str | Secret]] = {}
 #: The far side's answers are read by us, and its data is UTF-8 or bytes.
@@ -82,18 +82,17 @@ class Host:
     ) -> Command:
         """`argv` as a command that runs on this host, under a watchdog there.
 
-        With `feed`, the file is its standard input; then it must end with that.
+        With `feed`, a file or SPOKEN, that is its standard input; then it must end with it.
         """
         far = None if self.is_here else Far(argv=self._way(argv, env, feed), where=self.name, lines=_secrets(env))
         return Command(argv=tuple(argv), deadline=deadline, idle=idle, env=env, ok=ok, far=far, feed=feed)
 
     def _way(self, argv: Sequence[str], env: Mapping[str, str | Secret], feed: Path | None) -> tuple[str, ...]:
         plain = [f"{name}={value}" for name, value in env.items() if not isinstance(value, Secret)]
-        words = ["env", _LOCALE, *plain, *argv]
-        if feed is None:
-            secret = " ".join(name for name, value in env.items() if isinstance(value, Secret))
-            prelude = _INSIDE if self.place.container else ":"
-            words = ["sh", "-c", THERE, "daybreak-watchdog", secret, prelude, *words]
+        secret = " ".join(name for name, value in env.items() if isinstance(value, Secret))
+        prelude = _INSIDE if self.place.container else ":"
+        around = ["sh", "-c", FED if feed else THERE, "daybreak-fed" if feed else "daybreak-watchdog"]
+        words = [*around, secret, prelude, "env", _LOCALE, *plain, *argv]
         if self.place.container:
             words = [self.place.runtime, "exec", "-i", self.place.container, *words]
         if self.place.ssh is not None:

@@ -18,7 +18,7 @@ from typing import Final
 from daybreak.command import Command
 from daybreak.errors import Cancelled, ConfigError, DaybreakError, RefreshError
 from daybreak.jobs.rebuild import Rebuild
-from daybreak.process import find_program
+from daybreak.programs import find_program
 from daybreak.replacement import Hook, HookTime
 
 #: SQL is handed to psql as one word, and Linux ends words at 128 KiB.

@@ -23,7 +23,8 @@ from daybreak.command import Command, Completed
 from daybreak.errors import Cancelled, CommandError, ConfigError, OffsiteError, TimedOut
 from daybreak.files import is_running
 from daybreak.model import Repository, Snapshot
-from daybreak.process import Runner, Running, find_program
+from daybreak.process import Runner, Running
+from daybreak.programs import find_program
 from daybreak.restic import commands, faults, messages
 from daybreak.restic.commands import Access
 from daybreak.restic.environment import environment
