@@ -17,7 +17,7 @@ import pytest
 from daybreak import errors
 from daybreak.cli import main
 from daybreak.cli.main import cli
-from daybreak.postgres.client import SqlError
+from daybreak.postgres.faults import SqlError
 
 DOCS = Path(__file__).parents[2] / "docs"
 HEAVY = (

@@ -10,7 +10,8 @@ import pytest
 from daybreak.config.conninfo import parse_conninfo
 from daybreak.errors import SourceError
 from daybreak.model import Database
-from daybreak.postgres.client import Postgres, SqlError
+from daybreak.postgres.client import Postgres
+from daybreak.postgres.faults import SqlError
 from daybreak.process import Runner
 
 if TYPE_CHECKING:

@@ -40,11 +40,14 @@ def connect(database: Database, run: RunContext) -> Generator[Postgres]:
                 path = stack.enter_context(passfile(secret, run.private))
             except OSError as error:  # the state folder's disk is full: the environment of the tools does as well
                 run.log.write(f"no passfile in {run.private} ({error.strerror}): the tools get it in their environment")
-        yield Postgres(
+        server = Postgres(
             database,
             runner=run.runner,
             run=run.id,
             host=host,
             passfile=path,
             password=None if path is not None else secret,
+            keeps=True,
         )
+        stack.callback(server.close)
+        yield server

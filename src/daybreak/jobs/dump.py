@@ -48,6 +48,7 @@ def dump_source(run: RunContext, plan: BackupPlan, server: Postgres, staged: Pat
         idle=plan.idle,
         settings=server.settings(),
     )
+    server.close()  # production's role may have one connection only
     began = time.monotonic()
 
     def tell(progress: Progress) -> None:

@@ -17,7 +17,8 @@ from daybreak.errors import Cancelled, DaybreakError, Refused
 from daybreak.jobs.connect import connect
 from daybreak.jobs.run import RunContext, now
 from daybreak.model import Database, Identity
-from daybreak.postgres.client import Postgres, SqlError
+from daybreak.postgres.client import Postgres
+from daybreak.postgres.faults import SqlError
 from daybreak.postgres.sql import literal
 
 _NOT_ALLOWED: Final = "42501"

@@ -26,7 +26,8 @@ from daybreak.jobs.verdicts import codec_of, in_utf8
 from daybreak.postgres import roles as pure
 from daybreak.postgres import shadow
 from daybreak.postgres.abilities import abilities_of
-from daybreak.postgres.client import Postgres, SqlError
+from daybreak.postgres.client import Postgres
+from daybreak.postgres.faults import SqlError
 from daybreak.postgres.globals import setting_statements
 from daybreak.postgres.sql import derived_name, identifier
 from daybreak.units import rfc3339, show_count

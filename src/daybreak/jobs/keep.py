@@ -13,7 +13,7 @@ from typing import BinaryIO, Final
 from daybreak.errors import CommandError, RefreshError
 from daybreak.jobs.run import RunContext
 from daybreak.jobs.target import Held
-from daybreak.postgres.client import SqlError
+from daybreak.postgres.faults import SqlError
 from daybreak.postgres.kept import END, Carried, Table, in_order, load_statements, match, read_statement, tables_of
 from daybreak.replacement import KeptRows
 from daybreak.units import show_count

@@ -16,7 +16,7 @@ from daybreak.jobs.choice import Choice, pinned
 from daybreak.jobs.restored import Restored, restored
 from daybreak.jobs.run import RunContext
 from daybreak.jobs.throwaway import Wish, tcp_url, url
-from daybreak.postgres.client import SqlError
+from daybreak.postgres.faults import SqlError
 from daybreak.postgres.globals import setting_statements
 from daybreak.process import Runner
 from daybreak.replacement import Replacement

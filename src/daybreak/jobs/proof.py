@@ -27,7 +27,8 @@ from daybreak.archive import Manifest, SequenceRecord, TableRecord, are_the_same
 from daybreak.errors import Cancelled, CommandError, ProofError, SourceError
 from daybreak.jobs.leaves import narrowed, with_turned
 from daybreak.jobs.verdicts import Compared, Proof, RowSet, Verdict, codec_of, in_utf8, judge, sets_of
-from daybreak.postgres.client import Postgres, SqlError
+from daybreak.postgres.client import Postgres
+from daybreak.postgres.faults import SqlError
 from daybreak.postgres.sql import qualified
 from daybreak.postgres.tools import READ_BY_ITSELF
 

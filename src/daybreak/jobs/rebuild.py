@@ -34,7 +34,8 @@ from daybreak.jobs.selection import use_list
 from daybreak.jobs.shelf import Pinned
 from daybreak.jobs.target import Ground
 from daybreak.postgres import grants, shadow
-from daybreak.postgres.client import Postgres, SqlError
+from daybreak.postgres.client import Postgres
+from daybreak.postgres.faults import SqlError
 from daybreak.postgres.tools import READ_BY_ITSELF
 from daybreak.replacement import Replacement
 

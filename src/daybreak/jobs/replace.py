@@ -21,7 +21,7 @@ from daybreak.jobs.shelf import Pinned
 from daybreak.jobs.target import Held, clean_up, steadfast
 from daybreak.jobs.views import fill_views
 from daybreak.jobs.written import count_writes, remember_writes
-from daybreak.postgres.client import SqlError
+from daybreak.postgres.faults import SqlError
 from daybreak.postgres.sql import derived_name
 from daybreak.replacement import HookTime, Replacement
 

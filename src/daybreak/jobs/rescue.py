@@ -33,7 +33,8 @@ from daybreak.jobs.tables import Rescue, moved, narrow, narrow_manifest
 from daybreak.jobs.target import Held, hold_target, steadfast
 from daybreak.model import Database
 from daybreak.postgres import shadow
-from daybreak.postgres.client import Postgres, SqlError
+from daybreak.postgres.client import Postgres
+from daybreak.postgres.faults import SqlError
 from daybreak.postgres.sql import derived_name, identifier, literal, qualified
 from daybreak.postgres.transfer import transfer
 from daybreak.replacement import Replacement

@@ -44,7 +44,7 @@ from daybreak.jobs.target import Ground, clean_up, steadfast
 from daybreak.jobs.views import fill_views
 from daybreak.model import Database
 from daybreak.postgres import shadow
-from daybreak.postgres.client import SqlError
+from daybreak.postgres.faults import SqlError
 from daybreak.postgres.sql import derived_name, identifier, literal
 from daybreak.replacement import CronJobs, Replacement
 from daybreak.units import rfc3339

@@ -25,7 +25,7 @@ from daybreak.jobs.shelf import Pinned
 from daybreak.jobs.throwaway import Ready, Wish, choices, sweep
 from daybreak.jobs.verdicts import codec_of, in_utf8
 from daybreak.jobs.views import fill_views
-from daybreak.postgres.client import SqlError
+from daybreak.postgres.faults import SqlError
 from daybreak.postgres.sql import identifier
 from daybreak.replacement import Replacement
 

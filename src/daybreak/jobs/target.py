@@ -33,7 +33,8 @@ from daybreak.jobs.connect import connect
 from daybreak.jobs.run import RunContext, now
 from daybreak.model import Database, Identity
 from daybreak.postgres import shadow
-from daybreak.postgres.client import Postgres, SqlError
+from daybreak.postgres.client import Postgres
+from daybreak.postgres.faults import SqlError
 from daybreak.postgres.sql import derived_name, identifier, literal
 from daybreak.postgres.swap import SWAP, drop_statement
 from daybreak.process import Runner

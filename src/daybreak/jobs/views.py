@@ -17,7 +17,8 @@ from typing import Final
 
 from daybreak.errors import Cancelled, DaybreakError, RefreshError
 from daybreak.jobs.rebuild import Rebuild
-from daybreak.postgres.client import Postgres, SqlError
+from daybreak.postgres.client import Postgres
+from daybreak.postgres.faults import SqlError
 from daybreak.postgres.shadow import UNHEARD
 from daybreak.postgres.sql import literal
 

@@ -10,17 +10,19 @@ from __future__ import annotations
 
 import contextlib
 import json
-import re
 import threading
 from collections.abc import Callable, Generator, Mapping
 from datetime import timedelta
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
+from daybreak.command import SPOKEN, Command
 from daybreak.errors import CommandError, ConfigError, DaybreakError, SourceError
 from daybreak.hosts import HERE, Host, survey
-from daybreak.hosts import explain as explain_host
 from daybreak.model import Database, Identity
+from daybreak.postgres.faults import CLOSED, GONE, explain
+from daybreak.postgres.session import Session
 from daybreak.postgres.sql import literal
 from daybreak.postgres.tools import NOTICE_DEATH, PINNED, Tools, conninfo_text
 from daybreak.process import Runner, Running
@@ -29,11 +31,9 @@ from daybreak.secret import Secret
 QUICK: Final = timedelta(minutes=5)
 _MAINTENANCE: Final = ("postgres", "template1")
 _OLDEST: Final = 12
-#: A statement's own error. A FATAL one ends the session: then nobody knows what the statement did.
-_SQLSTATE: Final = re.compile(r"^(?:psql: error: )?ERROR:\s+([0-9A-Z]{5}): (.*)$")
 #: Settings that only newer servers know.
 _PINNED_SINCE: Final[tuple[tuple[int, Mapping[str, str]], ...]] = (
-    (14, NOTICE_DEATH),
+    (14, {**NOTICE_DEATH, "idle_session_timeout": "0"}),
     (17, {"transaction_timeout": "0"}),
 )
 #: What is pinned for statements that are not ours: they mean what they mean in that database, and have our deadlines.
@@ -42,22 +42,14 @@ _UNHURRIED: Final[Mapping[str, str]] = dict.fromkeys(
 )
 #: Keywords of a conninfo that the environment of our tools speaks for (PGOPTIONS takes up `options`).
 _OURS: Final = frozenset({"options", "application_name", "fallback_application_name", "client_encoding"})
-_CLOSED: Final = "is not currently accepting connections"
-_NO_FILE: Final = "No such file or directory"
-_GONE: Final = re.compile(r'FATAL:  database ".*" does not exist')
-_NO_CONNECTION: Final = 2  # psql's own exit status for "the connection went bad or never was"
-
-
-class SqlError(DaybreakError):
-    """A statement failed on the server; `sqlstate` is its five letters."""
-
-    def __init__(self, message: str, *, sqlstate: str = "", hint: str = "") -> None:
-        super().__init__(message, hint=hint)
-        self.sqlstate = sqlstate
 
 
 class Postgres:
-    """A server and a database on it. Thread-safe: every call is a program of its own."""
+    """A server and a database on it. Thread-safe: every call is a program of its own.
+
+    Where it `keeps` a session, questions to the maintenance database and to a protected one, which nobody renames or
+    drops, share a psql until `close`.
+    """
 
     def __init__(
         self,
@@ -68,6 +60,7 @@ class Postgres:
         host: Host = HERE,
         passfile: Path | None = None,
         password: Secret | None = None,
+        keeps: bool = False,
     ) -> None:
         self.database = database
         self.runner = runner
@@ -77,6 +70,11 @@ class Postgres:
         self._password = password
         self._version_num: int | None = None
         self._version_lock = threading.Lock()
+        #: By the name of the database, as `query` is called with it.
+        self._kept: dict[str | None, Session] = {}
+        if keeps:
+            lasting = [self.maintenance_db, *((None,) if database.protected else ())]
+            self._kept = {dbname: Session(runner, partial(self._spoken, dbname)) for dbname in lasting}
 
     # -- which tools --------------------------------------------------------------------------
 
@@ -88,7 +86,7 @@ class Postgres:
                 try:
                     self._version_num = self._ask_version(None)
                 except CommandError as error:
-                    if not any(_CLOSED in line or _GONE.search(line) for line in error.tail):
+                    if not any(CLOSED in line or GONE.search(line) for line in error.tail):
                         raise self.explain(error) from error
                     # A target that a dead run left closed, or one that is gone: its server answers elsewhere.
                     try:
@@ -272,8 +270,20 @@ class Postgres:
 
     def query(self, sql: str, *, dbname: str | None = None, deadline: timedelta = QUICK) -> list[dict[str, Any]]:
         """The rows of one SELECT, as dictionaries."""
-        text = self.execute(f"SELECT row_to_json(q) FROM ({sql}) AS q", dbname=dbname, deadline=deadline)
+        question = f"SELECT row_to_json(q) FROM ({sql}) AS q"
+        kept = self._kept.get(dbname)
+        text = None if kept is None else kept.ask(question, deadline=deadline)
+        if text is None:
+            text = self.execute(question, dbname=dbname, deadline=deadline)
         return [json.loads(line) for line in text.split("\n") if line]  # U+2028 and its kin end no line here
+
+    def _spoken(self, dbname: str | None) -> Command:
+        return self.tools.psql(self.conninfo(dbname), [], deadline=QUICK, settings=self.settings(), feed=SPOKEN)
+
+    def close(self) -> None:
+        """End the sessions that were kept; a later question begins another."""
+        for one in self._kept.values():
+            one.close()
 
     def stream(
         self, *statements: str, dbname: str, deadline: timedelta, settings: Mapping[str, str] | None = None
@@ -327,63 +337,6 @@ class Postgres:
                 raise SourceError(f"{self.where()}: the session for the lock ended at once")
             yield said.startswith(b"t")
 
-    # -- what went wrong ----------------------------------------------------------------------
-
     def explain(self, error: CommandError) -> DaybreakError:
         """The fault of a failed psql, pg_dump or pg_restore in words, with the role and the host."""
-        for line in error.tail:  # before the reasons: a statement's error may quote any of them
-            if match := _SQLSTATE.match(line):
-                return SqlError(f"{self.where()}: {match[2]}", sqlstate=match[1], hint=_SQL_HINTS.get(match[1], ""))
-        # A program that has its own word for it was there; anything else may be the way to it.
-        if error.status != _NO_CONNECTION and (fault := explain_host(error, self.host, self.runner)):
-            return SourceError(f"{self.database.name}: {fault.message}", hint=fault.hint)
-        for reason, hint in _CONNECTION.items():
-            if line := next((one for one in error.tail if reason in one and not _is_answer(one, reason)), None):
-                return SourceError(f"{self.where()}: {_plain(line)}", hint=hint.format(name=self.database.name))
-        if error.status == _NO_CONNECTION:
-            return SourceError(f"{self.where()}: {_plain(error.tail[-1]) if error.tail else 'the connection was lost'}")
-        if error.status < 0 and not self.host.is_here:  # the client was ended, or the program over there
-            return SourceError(f"{self.where()}: {error.message}", hint="somebody or something ended it; run again")
-        return error
-
-
-def _is_answer(line: str, reason: str) -> bool:
-    """Whether a server says this: then it runs, and a file that it misses is not its socket."""
-    return reason == _NO_FILE and "FATAL" in line
-
-
-def _plain(line: str) -> str:
-    """A line of a tool without its own name in front."""
-    return re.sub(r"^(psql|pg_dump|pg_dumpall|pg_restore|vacuumdb): (error|fatal): ", "", line)
-
-
-#: What libpq or the server says when no session comes about -> what to do.
-_CONNECTION: Final[Mapping[str, str]] = {
-    "password authentication failed": "check databases.{name}.password_file and the role's password",
-    "no password supplied": "set databases.{name}.password_file, password_env or password_command",
-    "no pg_hba.conf entry": "let this host and role in: pg_hba.conf on the server",
-    "Peer authentication failed": "connect as the same system user, or over TCP with a password",
-    "Ident authentication failed": "use a password, or mend pg_hba.conf on the server",
-    "FATAL:  role": "create the role, or mend the user in databases.{name}",
-    "FATAL:  database": "mend the database in databases.{name}, or create it",
-    "Connection refused": "is the server running, and is the port of databases.{name} right?",
-    "could not translate host name": "mend the host in databases.{name}",
-    "timeout expired": "is the host of databases.{name} right, and no firewall between?",
-    _NO_FILE: "is the server running? its socket is not there",
-    "Network is unreachable": "look at the network of this host",
-    "No route to host": "look at the network of this host",
-    _CLOSED: "`daybreak repair` opens a target that a dead run left closed",
-    "the database system is starting up": "wait until the server is ready, then run again",
-    "the database system is shutting down": "wait until the server is back, then run again",
-    "the database system is in recovery mode": "wait until the server is back, then run again",
-    "server closed the connection unexpectedly": "the server went away; look at its log",
-    "too many clients": "raise max_connections, or end sessions nobody needs",
-    "remaining connection slots are reserved": "raise max_connections, or end sessions nobody needs",
-    "certificate": "look at sslrootcert and the host name in databases.{name}",
-    "SSL error": "look at sslmode in databases.{name}",
-}
-_SQL_HINTS: Final[Mapping[str, str]] = {
-    "42501": "give the role of this database the right that is named",
-    "53100": "the server's disk is full: make room there",
-    "55006": "somebody is still connected; the run log names them",
-}
+        return explain(error, name=self.database.name, where=self.where(), host=self.host, runner=self.runner)

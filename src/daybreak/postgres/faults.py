@@ -1,0 +1,91 @@
+"""What a server, or the way to it, says when something fails, in words, with what to do.
+
+Errors  `SqlError` for a statement that failed, with its SQLSTATE.
+Source  libpq's and the server's own messages, which come in English (LC_ALL).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Final
+
+from daybreak.errors import CommandError, DaybreakError, SourceError
+from daybreak.hosts import Host
+from daybreak.hosts import explain as explain_host
+from daybreak.process import Runner
+
+#: A statement's own error. A FATAL one ends the session: then nobody knows what the statement did.
+_SQLSTATE: Final = re.compile(r"^(?:psql: error: )?ERROR:\s+([0-9A-Z]{5}): (.*)$")
+CLOSED: Final = "is not currently accepting connections"
+_NO_FILE: Final = "No such file or directory"
+GONE: Final = re.compile(r'FATAL:  database ".*" does not exist')
+_NO_CONNECTION: Final = 2  # psql's own exit status for "the connection went bad or never was"
+
+
+class SqlError(DaybreakError):
+    """A statement failed on the server; `sqlstate` is its five letters."""
+
+    def __init__(self, message: str, *, sqlstate: str = "", hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.sqlstate = sqlstate
+
+
+def explain(error: CommandError, *, name: str, where: str, host: Host, runner: Runner) -> DaybreakError:
+    """The fault of a failed psql, pg_dump or pg_restore of the database `name`; `where` is its server, for people."""
+    for line in error.tail:  # before the reasons: a statement's error may quote any of them
+        if match := _SQLSTATE.match(line):
+            return SqlError(f"{where}: {match[2]}", sqlstate=match[1], hint=_SQL_HINTS.get(match[1], ""))
+    # A program that has its own word for it was there; anything else may be the way to it.
+    if error.status != _NO_CONNECTION and (fault := explain_host(error, host, runner)):
+        return SourceError(f"{name}: {fault.message}", hint=fault.hint)
+    for reason, hint in _CONNECTION.items():
+        if line := next((one for one in error.tail if reason in one and not _is_answer(one, reason)), None):
+            return SourceError(f"{where}: {_plain(line)}", hint=hint.format(name=name))
+    if error.status == _NO_CONNECTION:
+        return SourceError(f"{where}: {_plain(error.tail[-1]) if error.tail else 'the connection was lost'}")
+    if error.status < 0 and not host.is_here:  # the client was ended, or the program over there
+        return SourceError(f"{where}: {error.message}", hint="somebody or something ended it; run again")
+    return error
+
+
+def _is_answer(line: str, reason: str) -> bool:
+    """Whether a server says this: then it runs, and a file that it misses is not its socket."""
+    return reason == _NO_FILE and "FATAL" in line
+
+
+def _plain(line: str) -> str:
+    """A line of a tool without its own name in front."""
+    return re.sub(r"^(psql|pg_dump|pg_dumpall|pg_restore|vacuumdb): (error|fatal): ", "", line)
+
+
+#: What libpq or the server says when no session comes about -> what to do.
+_CONNECTION: Final[Mapping[str, str]] = {
+    "password authentication failed": "check databases.{name}.password_file and the role's password",
+    "no password supplied": "set databases.{name}.password_file, password_env or password_command",
+    "no pg_hba.conf entry": "let this host and role in: pg_hba.conf on the server",
+    "Peer authentication failed": "connect as the same system user, or over TCP with a password",
+    "Ident authentication failed": "use a password, or mend pg_hba.conf on the server",
+    "FATAL:  role": "create the role, or mend the user in databases.{name}",
+    "FATAL:  database": "mend the database in databases.{name}, or create it",
+    "Connection refused": "is the server running, and is the port of databases.{name} right?",
+    "could not translate host name": "mend the host in databases.{name}",
+    "timeout expired": "is the host of databases.{name} right, and no firewall between?",
+    _NO_FILE: "is the server running? its socket is not there",
+    "Network is unreachable": "look at the network of this host",
+    "No route to host": "look at the network of this host",
+    CLOSED: "`daybreak repair` opens a target that a dead run left closed",
+    "the database system is starting up": "wait until the server is ready, then run again",
+    "the database system is shutting down": "wait until the server is back, then run again",
+    "the database system is in recovery mode": "wait until the server is back, then run again",
+    "server closed the connection unexpectedly": "the server went away; look at its log",
+    "too many clients": "raise max_connections, or end sessions nobody needs",
+    "remaining connection slots are reserved": "raise max_connections, or end sessions nobody needs",
+    "certificate": "look at sslrootcert and the host name in databases.{name}",
+    "SSL error": "look at sslmode in databases.{name}",
+}
+_SQL_HINTS: Final[Mapping[str, str]] = {
+    "42501": "give the role of this database the right that is named",
+    "53100": "the server's disk is full: make room there",
+    "55006": "somebody is still connected; the run log names them",
+}
