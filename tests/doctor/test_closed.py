@@ -61,7 +61,7 @@ def call(folder: Path, *words: str) -> dict[str, Any]:
     return answer
 
 
-@pytest.mark.parametrize("words", [("backup",), ("status",), ("drill",)])
+@pytest.mark.parametrize("words", [("backup",), ("drill",)])
 @pytest.mark.parametrize("deep", [False, True])
 def test_a_verb_says_what_is_closed(folder: Path, words: tuple[str, ...], deep: bool) -> None:  # noqa: FBT001 -- both
     if deep:
@@ -77,4 +77,21 @@ def test_the_doctor_says_it_and_looks_at_the_rest(folder: Path) -> None:
     assert "closed/archives cannot be looked at by 54321: Permission denied" in found["archive.folder"]["finding"]
     assert found["archive.folder"]["fix"].startswith(f"namei -l {folder}/closed/archives")
     assert found["state.room"]["severity"] == "ok"
-    assert "backlog: permission denied" in found["plan.last_success"]["finding"]
+    assert "backlog: permission denied" in found["plan.waiting"]["finding"]
+    assert found["plan.last_success"]["finding"] == "has never succeeded"
+
+
+def test_status_and_metrics_show_all_but_what_waits(folder: Path) -> None:
+    """Closed above the archive, and closed at the backlog itself, which a glob would have found empty."""
+    for opened in (False, True):
+        if opened:
+            (folder / "closed").chmod(0o755)
+            (folder / "closed/archives/.daybreak/backlog").mkdir(parents=True)
+            (folder / "closed/archives/.daybreak/backlog").chmod(0o700)
+        (plan,) = call(folder, "status")["plans"]
+        assert plan["state"] == "never run"
+        assert plan["waiting"] is None
+        assert "backlog: permission denied" in plan["attention"][0]
+        assert "group" in plan["attention"][0]
+        told = {one["name"] for one in call(folder, "metrics")["metrics"]}
+        assert "daybreak_next_slot_timestamp_seconds" in told

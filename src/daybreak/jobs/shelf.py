@@ -191,8 +191,10 @@ class Shelf:
 
     def backlog(self) -> list[tuple[Path, Manifest]]:
         """The archives that wait to be sent, oldest first."""
-        with files.disk_errors(self.root / "backlog", "cannot read"):
-            paths = list((self.root / "backlog").glob("*.dump"))
+        paths: list[Path] = []
+        # Path.glob finds nothing in a folder that is closed to us; that would be told as "nothing waits".
+        with files.disk_errors(self.root / "backlog", "cannot read"), contextlib.suppress(FileNotFoundError):
+            paths = [path for path in (self.root / "backlog").iterdir() if path.suffix == ".dump"]
         found = [(path, manifest) for path in paths if (manifest := self.manifest_of(path)) is not None]
         return sorted(found, key=lambda one: (one[1].taken_at, one[1].id))
 

@@ -10,7 +10,7 @@ from typing import Final
 from daybreak import schedule
 from daybreak.catalog import Catalog
 from daybreak.catalog.records import ArchiveRecord, ProofRecord, Shipment
-from daybreak.errors import OffsiteError, Unfinished, UsageError
+from daybreak.errors import OffsiteError, PublishError, Unfinished, UsageError
 from daybreak.jobs import backlog
 from daybreak.jobs.backlog import Waiting
 from daybreak.jobs.doctor import floors
@@ -46,6 +46,7 @@ class PlanStatus:
     doubt: ProofRecord | None = None  # the last proof, where it did not pass
     last_drill: Run | None = None
     waiting: tuple[Waiting, ...] = ()  # archives that a repository lacks, oldest first
+    unread: PublishError | None = None  # why nobody knows what waits
 
     @property
     def is_offsite(self) -> bool:
@@ -92,6 +93,8 @@ class PlanStatus:
         elif drill is not None and drill.state in {RunState.FAILED, RunState.LOST}:
             how = "was refused" if drill.failure is not None and drill.failure.code == "Refused" else "failed"
             said.append(f"its last drill {how}: {drill.reason} (daybreak run show {drill.id})")
+        if self.unread is not None:
+            said.append(f"what waits to be sent off-site is not known: {self.unread.message} ({self.unread.hint})")
         if self.waiting and not any("off-site" in one for one in said):
             lacking = sorted({repository.name for one in self.waiting for repository in one.lacking})
             said.append(
@@ -157,7 +160,9 @@ class PlanStatus:
             "attention": list(self.attention),
             "below_floor": self.below_floor,
             "off_site": {one.repository: rfc3339(one.taken_at) for one in self.shipments},
-            "waiting": {one.archive: [repository.name for repository in one.lacking] for one in self.waiting},
+            "waiting": None
+            if self.unread
+            else {one.archive: [repository.name for repository in one.lacking] for one in self.waiting},
         }
 
 
@@ -203,6 +208,12 @@ def _last(catalog: Catalog, plan: str, kind: str, *, states: Sequence[RunState] 
 
 
 def _backup_status(catalog: Catalog, plan: BackupPlan, at: datetime) -> PlanStatus:
+    waits: list[Waiting] = []
+    unread: PublishError | None = None
+    try:
+        waits = backlog.waiting(catalog, plan)
+    except PublishError as error:  # a closed folder, a failing disk: everything else is known from the catalog
+        unread = error
     return replace(
         _status(catalog, plan, "backup", at),
         archive=catalog.archives.newest(plan.name),
@@ -212,7 +223,8 @@ def _backup_status(catalog: Catalog, plan: BackupPlan, at: datetime) -> PlanStat
         proof=catalog.proofs.newest_passed(plan.name),
         doubt=doubted(catalog, plan.name),
         last_drill=_last(catalog, plan.name, "drill"),
-        waiting=tuple(backlog.waiting(catalog, plan)),
+        waiting=tuple(waits),
+        unread=unread,
     )
 
 

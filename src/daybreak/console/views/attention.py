@@ -84,6 +84,9 @@ def _of_backup(look: Look, one: PlanStatus) -> Iterator[Attention]:
             next_step="nothing is forgotten off-site until one passes; make a new backup and drill it",
             href=f"/runs/{one.doubt.run}",
         )
+    if one.unread is not None:
+        text = "what waits to be sent off-site is not known: its folder cannot be read"
+        yield _warn(one.plan, text, f"daybreak status says why; daybreak ship {one.plan} sends it", "/doctor")
     if one.waiting:
         lacking = sorted({repository.name for waiting in one.waiting for repository in waiting.lacking})
         count = "an archive waits" if len(one.waiting) == 1 else f"{len(one.waiting)} archives wait"

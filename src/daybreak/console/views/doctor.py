@@ -157,6 +157,8 @@ def _known(look: Look) -> Iterator[Finding]:
         when = by_plan[one.kind, one.plan]
         yield plans.judge_schedule(Piece("plan.schedule", one.plan), when, look.at)
         yield plans.judge_success(Piece("plan.last_success", one.plan), one, when, look.at)
+        if one.unread is not None:
+            yield Piece("plan.waiting", one.plan).fault(one.unread)
     yield from plans.conditions(find_conditions(catalog, backups, refreshes, look.at))
     yield from plans.holds(catalog, look.at)
     for delivery in catalog.alerts.deliveries():

@@ -143,14 +143,10 @@ def _rehearsal(run: RunContext, who: Patient, plan: RefreshPlan) -> Iterator[Fin
 def _plans(catalog: Catalog, who: Patient, at: datetime) -> Iterator[Finding]:
     schedules = {("backup", plan.name): plan.schedule for plan in who.backups}
     schedules |= {("refresh", plan.name): plan.schedule for plan in who.refreshes}
-    try:
-        found = status_of(catalog, who.backups, who.refreshes, at)
-        conditions = find_conditions(catalog, who.backups, who.refreshes, at)
-    except DaybreakError as error:  # as of an archive's folder that is closed to us
-        yield Piece("plan.last_success", "").fault(error)
-        return
-    for one in found:
+    for one in status_of(catalog, who.backups, who.refreshes, at):
         when = schedules[one.kind, one.plan]
         yield plans.judge_schedule(Piece("plan.schedule", one.plan), when, at)
         yield plans.judge_success(Piece("plan.last_success", one.plan), one, when, at)
-    yield from plans.conditions(conditions)
+        if one.unread is not None:
+            yield Piece("plan.waiting", one.plan).fault(one.unread)
+    yield from plans.conditions(find_conditions(catalog, who.backups, who.refreshes, at))
