@@ -25,7 +25,8 @@ from daybreak.catalog import Catalog
 from daybreak.catalog.folder import make_folder
 from daybreak.catalog.slots import SCHEDULER
 from daybreak.errors import Busy, DaybreakError
-from daybreak.jobs.run import Listener, now
+from daybreak.jobs.listener import Listener
+from daybreak.jobs.run import now
 from daybreak.jobs.slots import Turn
 from daybreak.model import Timed
 from daybreak.process import Launched

@@ -28,7 +28,8 @@ from typing import TYPE_CHECKING, Final
 from daybreak import config
 from daybreak.config.console import sound_console
 from daybreak.errors import Busy, ConfigError, DaybreakError
-from daybreak.jobs.run import Listener, now
+from daybreak.jobs.listener import Listener
+from daybreak.jobs.run import now
 from daybreak.scheduler import ACCEPTED, LOOK, Keeper, Say, keeping
 from daybreak.site import load, state_of
 from daybreak.systemd.notify import Supervisor

@@ -230,6 +230,35 @@ def test_k8_a_backup_that_cannot_take_its_slot_for_lack_of_room_is_made(site: In
         assert site.backup()["state"] == "succeeded"
 
 
+def test_k8_how_a_run_ended_is_known_later_where_the_disk_was_full_at_its_end(site: Installation) -> None:
+    """K8: it was recorded as lost, although its archive stood published; and on a full disk the next run failed."""
+    with mounted(site.state, "size=4m,mode=2770"):
+        site.backup()
+        site.fake_dump(f'head -c 20000000 /dev/zero > {site.state}/ballast 2>/dev/null; exec "$real" "$@"')
+        told = site.apart("backup", "--json")
+        assert told.expect(0)["state"] == "succeeded"
+        assert "could not be recorded" in told.err
+        assert "it is kept, and recorded when there is room" in told.err
+        site.real_dump()
+        still = site.apart("backup", "--json")
+        assert still.expect(0)["state"] == "succeeded"
+        (site.state / "ballast").unlink()
+        shown = site.json("run", "show", told.json["run"])
+        assert (shown["state"], shown["archive"]) == ("succeeded", told.json["archive"])
+        assert "lost" not in {one["state"] for one in site.json("runs")["runs"]}
+        assert not list((site.state / "runs").glob("*.end"))
+
+
+def test_k8_a_run_that_died_is_lost_and_leaves_no_file(slow: Installation) -> None:
+    slow.fake_dump('sleep 30; exec "$real" "$@"')
+    with slow.start("backup") as running:
+        wait_for(slow.staged, what="the dump")
+        assert list((slow.state / "runs").glob("*.end"))
+        running.kill(group=True)
+    assert [one["state"] for one in slow.json("runs")["runs"]] == ["lost"]
+    assert not list((slow.state / "runs").iterdir())
+
+
 def test_k8_a_password_is_handed_over_without_a_disk(site: Installation, prod: tuple[Server, str]) -> None:
     server, name = prod
     server.create_role("without_disk", password="canary-no-disk", options="LOGIN SUPERUSER")

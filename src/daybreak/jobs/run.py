@@ -1,8 +1,8 @@
 """The engine: every job is a recorded run with steps, progress, a log, and an end that is always known.
 
 A run holds a lock on a file of its own for as long as it lives. Whoever finds a run that has not
-ended and whose lock is free knows that its process died, and records it as lost: no process id is
-ever trusted.
+ended and whose lock is free knows that its process died, and records it as lost, or as it ended where
+only the catalog could not be told: no process id is ever trusted.
 
 Shapes  a job is a function of a `RunContext`; what it puts into `result` is what `--json` shows.
 Errors  a `DaybreakError` is recorded and goes on, with `run` set; `Skip` ends a run as skipped.
@@ -15,17 +15,19 @@ import os
 import shutil
 import threading
 import time
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Final, Protocol, TypeVar
+from typing import Final, TypeVar
 
 from daybreak import files
 from daybreak.catalog import Catalog, is_full
 from daybreak.catalog.folder import make_folder
 from daybreak.catalog.records import Progress
 from daybreak.errors import Cancelled, DaybreakError
+from daybreak.jobs import lastwords
+from daybreak.jobs.listener import Aftermath, Listener
 from daybreak.jobs.log import RunLog
 from daybreak.jobs.naming import lock_file, take_id
 from daybreak.model import Failure, Run, RunState
@@ -44,36 +46,6 @@ class Skip(Exception):  # noqa: N818 -- no error: there was nothing to do
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
         self.reason = reason
-
-
-class Listener(Protocol):
-    """Who wants to hear of a run while it goes on: a terminal, a test, nobody."""
-
-    def started(self, run: str, plan: str, kind: str) -> None:
-        """A run begins."""
-
-    def step(self, name: str) -> None:
-        """A step begins."""
-
-    def step_done(self, name: str, facts: Mapping[str, object], seconds: float, *, failed: bool) -> None:
-        """A step ended."""
-
-    def progress(self, now: Progress) -> None:
-        """Where the step is; called often."""
-
-    def warning(self, text: str) -> None:
-        """Something that did not stop the run and that a person should know."""
-
-
-class Aftermath(Protocol):
-    """Who acts on the beginning and the end of a run: pings, alerts, metrics. Nothing of it may raise or take long."""
-
-    def begun(self, run: Run) -> None:
-        """A run begins."""
-
-    def ended(self, run: Run) -> list[str]:
-        """A run has ended and is recorded; what could not be told to whom."""
-        ...
 
 
 class RunContext:
@@ -277,6 +249,7 @@ class Engine:
     def _insert(self, run: Run, context: RunContext) -> None:
         try:
             self.catalog.runs.insert(run)
+            lastwords.reserve(self._end_path(run.id))
         except DaybreakError as error:
             if not is_full(error):
                 raise
@@ -309,18 +282,25 @@ class Engine:
         try:
             if not context.recorded:
                 self.catalog.runs.insert(replace(ended, started_at=run.requested_at))
-            elif not self.catalog.runs.set_state(
-                run.id, state, at=now(), reason=reason, failure=failure, result=dict(context.result)
-            ):
+            elif not self._set_end(ended):
                 self.listener.warning(f"run {run.id} {state}, but the catalog has it as ended already")
-                self._lock_path(run.id).unlink(missing_ok=True)
+                self._clear(run.id)
                 return ended
-            self._lock_path(run.id).unlink(missing_ok=True)
+            self._clear(run.id)
             return self.catalog.runs.get(run.id) or ended
         except DaybreakError as error:
             # The work is done and stands; that its row could not be written must not turn it into a failure.
-            self.listener.warning(f"the end of run {run.id} could not be recorded: {error.message} ({error.hint})")
+            kept = context.recorded and lastwords.keep(self._end_path(run.id), ended)
+            later = "; it is kept, and recorded when there is room" if kept else ""
+            said = f"the end of run {run.id} could not be recorded: {error.message}{later} ({error.hint})"
+            self.listener.warning(said)
             return ended
+
+    def _set_end(self, end: Run) -> bool:
+        at = end.ended_at or now()
+        return self.catalog.runs.set_state(
+            end.id, end.state, at=at, reason=end.reason, failure=end.failure, result=end.result
+        )
 
     @contextlib.contextmanager
     def peek(self, cancel: threading.Event) -> Generator[RunContext]:
@@ -343,16 +323,26 @@ class Engine:
         return self.alone or files.is_locked(self._lock_path(run))
 
     def mark_lost(self) -> list[Run]:
-        """Record every run whose process died, and remove its secrets. Return those runs."""
+        """Record every run whose process died, and remove its secrets. Return the lost ones.
+
+        One that ended while the catalog could not be told is recorded as it ended. On a full disk it all waits.
+        """
         lost: list[Run] = []
-        for run in self.catalog.runs.open_runs():
-            if self.is_alive(run.id):
-                continue
-            reason = "its process died before the end (killed, out of memory, or the host went down)"
-            if self.catalog.runs.set_state(run.id, RunState.LOST, at=now(), reason=reason):
-                lost.append(run)
-                self.lost.append(run.id)
-                self._lock_path(run.id).unlink(missing_ok=True)
+        reason = "its process died before the end (killed, out of memory, or the host went down)"
+        try:
+            for run in self.catalog.runs.open_runs():
+                if self.is_alive(run.id):
+                    continue
+                end = lastwords.read(self._end_path(run.id), run)
+                end = end or replace(run, state=RunState.LOST, ended_at=now(), reason=reason)
+                if self._set_end(end):
+                    self._clear(run.id)
+                    if end.state is RunState.LOST:
+                        lost.append(run)
+                        self.lost.append(run.id)
+        except DaybreakError as error:
+            if not is_full(error):
+                raise
         for left in (self.state / "private").iterdir():
             if not self.is_alive(left.name):
                 shutil.rmtree(left, ignore_errors=True)
@@ -372,6 +362,14 @@ class Engine:
 
     def _lock_path(self, run: str) -> Path:
         return lock_file(self.state / "runs", run)
+
+    def _end_path(self, run: str) -> Path:
+        return self.state / "runs" / f"{run}.end"
+
+    def _clear(self, run: str) -> None:
+        """Remove the files of a run whose end is recorded."""
+        self._end_path(run).unlink(missing_ok=True)
+        self._lock_path(run).unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

@@ -20,7 +20,7 @@ from daybreak.catalog import Catalog
 from daybreak.catalog.ids import RUN_ID
 from daybreak.errors import ConfigError, PublishError, UsageError
 from daybreak.jobs.alerts import shout
-from daybreak.jobs.run import Listener
+from daybreak.jobs.listener import Listener
 from daybreak.site.archives import Archives
 from daybreak.site.configuring import Configuring
 from daybreak.site.doctoring import Doctoring

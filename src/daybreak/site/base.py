@@ -18,7 +18,8 @@ from daybreak.errors import UsageError
 from daybreak.jobs import offsite
 from daybreak.jobs.aftermath import World
 from daybreak.jobs.alerts import Alerts
-from daybreak.jobs.run import Engine, Listener, RunContext
+from daybreak.jobs.listener import Listener
+from daybreak.jobs.run import Engine, RunContext
 from daybreak.model import Archive, BackupPlan, Database, RefreshPlan, Repository, Run
 from daybreak.process import Runner
 from daybreak.replacement import Replacement
