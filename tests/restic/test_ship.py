@@ -370,6 +370,30 @@ def test_what_a_killed_fetch_left_goes_with_the_next_one(newer: Offsite, shelf: 
     ]
 
 
+def test_two_fetches_of_one_file_in_the_same_instant_leave_each_other_their_folders(
+    newer: Offsite, shelf: Shelf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second one looks for what kills left while the first has made its folder and not locked it yet."""
+    restic, to = newer.restic(), tmp_path / "into" / "back.dump"
+    to.parent.mkdir()
+    shelf.send(shelf.parcel(), restic)
+    real, calls = fcntl.flock, list[int]()
+
+    def flock(handle: int, how: int) -> None:
+        calls.append(how)
+        if len(calls) == 1:
+            with monkeypatch.context() as patch:
+                patch.setattr(os, "getpid", lambda: 4_000_000)
+                fetch(restic, to=to)
+            for suffix in ("", ".json", ".globals.sql"):
+                to.with_name(to.name + suffix).unlink(missing_ok=True)
+        real(handle, how)
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    assert fetch(restic, to=to).size_bytes == to.stat().st_size
+    assert not list(to.parent.glob(".*.fetch"))
+
+
 def test_fetch_into_a_folder_that_is_not_there(newer: Offsite, shelf: Shelf, tmp_path: Path) -> None:
     restic = newer.restic()
     shelf.send(shelf.parcel(), restic)

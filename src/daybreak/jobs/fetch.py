@@ -34,7 +34,6 @@ from daybreak.files import (
     disk_errors,
     free_bytes,
     fsync_folder,
-    is_locked,
     make_folder,
     sha256_file,
     share,
@@ -273,15 +272,40 @@ def _require_room(to: Path, needed: int) -> None:
 def _folder_beside(to: Path) -> Generator[Path]:
     """A folder of our own on the target's file system, gone when the block is left; those that kills left go too."""
     for left in to.parent.glob(f".{escape(to.name)}.*.fetch"):
-        with suppress(PermissionError):  # somebody else's
-            if not is_locked(left):
-                shutil.rmtree(left, ignore_errors=True)
+        with suppress(PermissionError, FileNotFoundError):  # somebody else's; gone by now
+            _remove_left(left)
     folder = to.with_name(f".{to.name}.{os.getpid()}.fetch")
-    folder.mkdir(mode=0o700)
-    handle = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    handle = _locked(folder)
+    while handle is None:
+        handle = _locked(folder)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
         os.close(handle)
+
+
+def _remove_left(left: Path) -> None:
+    """Remove a folder that nobody alive holds; who made it just now and has not locked it yet waits meanwhile."""
+    handle = os.open(left, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        shutil.rmtree(left, ignore_errors=True)
+    except BlockingIOError:
+        pass
+    finally:
+        os.close(handle)
+
+
+def _locked(folder: Path) -> int | None:
+    """Make a folder and lock it; None where another fetch took it for a dead one's before it was locked."""
+    folder.mkdir(mode=0o700)
+    try:
+        handle = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    fcntl.flock(handle, fcntl.LOCK_EX)
+    if folder.exists():
+        return handle
+    os.close(handle)
+    return None
