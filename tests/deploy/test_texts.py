@@ -12,7 +12,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from daybreak.deploy.keys import key_line, with_keys
-from daybreak.deploy.pieces import Folder, Keys, Private, Service
+from daybreak.deploy.pieces import Folder, Keys, Private, Service, Text
 from daybreak.deploy.server import Outcome, walk
 from daybreak.deploy.workflows import workflows
 from daybreak.errors import ConfigError
@@ -162,6 +162,24 @@ esac
     asked = (tmp_path / "asked").read_text().splitlines()
     changing = [one for one in asked if one.split()[0] not in {"is-enabled", "is-active", "show"}]
     assert changing == ["daemon-reload", "enable --now daybreak.service", "try-restart daybreak.service"]
+
+
+def test_a_masked_unit_stays_masked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`systemctl mask` is a person's word that it shall not run."""
+    fake = tmp_path / "systemctl"
+    fake.write_text(f'#!/bin/sh\necho "$*" >>{tmp_path}/asked; [ "$1" != is-enabled ] || echo masked\n')
+    fake.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    unit = tmp_path / "daybreak.service"
+    unit.symlink_to("/dev/null")
+    parts = [Text(path=unit, content=b"[Unit]\n", mode=0o644), Service(name=unit.name, system=tmp_path)]
+    assert [one.found for one in walk(parts, make=False)] == ["is masked", "is masked and unknown"]
+    for result in walk(parts, make=True):
+        assert result.outcome is Outcome.BY_HAND
+        assert result.found.startswith("daybreak.service is masked")
+        assert result.hint.startswith("systemctl unmask daybreak.service")
+    assert unit.readlink() == Path("/dev/null")
+    assert {one.split()[0] for one in (tmp_path / "asked").read_text().splitlines()} == {"is-enabled", "is-active"}
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="gives folders away")

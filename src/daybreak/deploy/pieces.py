@@ -176,12 +176,20 @@ class Text:
         return f"file {self.path}"
 
     def look(self) -> str:
+        if self._is_masked():
+            return "is masked"
         if not self.path.is_file():
             return "is not there"
         found = [] if self.path.read_bytes() == self.content else ["its content is another one"]
         return ", ".join([*found, *_differences(self.path, self.mode, self.group)])
 
+    def _is_masked(self) -> bool:
+        """Whether a person turned this unit off: `systemctl mask` puts a link to /dev/null in its place."""
+        return self.path.is_symlink() and os.path.realpath(self.path) == os.devnull
+
     def make(self) -> None:
+        if self._is_masked():
+            raise _masked(self.path.name)
         if not self.replaces and self.path.is_file() and self.path.read_bytes() != self.content:
             raise ByHand(
                 f"{self.path} is there with another content, and stays as it is",
@@ -196,6 +204,13 @@ class Text:
             os.fsync(file.fileno())
         _give(beside, self.mode, self.group)
         beside.replace(self.path)
+
+
+def _masked(unit: str) -> ByHand:
+    return ByHand(
+        f"{unit} is masked, so somebody does not want it to run; it stays so",
+        hint=f"systemctl unmask {unit}; then call this again",
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -243,6 +258,8 @@ class Service:
         return "runs by its unit of before" if self._is_outdated() else ""
 
     def make(self) -> None:
+        if _says("systemctl", "is-enabled", self.name) in {"masked", "masked-runtime"}:
+            raise _masked(self.name)
         outdated = self._is_outdated()
         _run("systemctl", "daemon-reload")
         _run("systemctl", "enable", "--now", self.name)
