@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ import pytest
 from drills import folders, left, server_pid, spoil, steps
 
 from daybreak.embedded.binaries import tools_folder
+from daybreak.units import show_instant
 from installation import Installation, wait_for
 
 if TYPE_CHECKING:
@@ -36,7 +38,8 @@ def test_a_drill_proves_the_archive_and_leaves_nothing(site: Installation):
     assert plan["newest_proven"]["source"] == "drill local"
     assert plan["newest_proven"]["restore_s"] == told["restore_s"]
     text = site.call("status").out
-    assert "newest proven archive taken" in text
+    for before, at in (("taken ", plan["newest_proven"]["taken_at"]), ("  ", plan["last_success_at"])):
+        assert f"{before}{show_instant(datetime.fromisoformat(at))}" in text
     assert "by drill local" in text
 
 

@@ -19,6 +19,7 @@ import click
 from daybreak.documents import fault_document, run_document
 from daybreak.errors import DaybreakError, PublishError
 from daybreak.secret import mask
+from daybreak.units import show_instant
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -122,5 +123,5 @@ def table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def when(at: datetime | None) -> str:
-    """An instant for a person: local time to the second."""
-    return at.astimezone().strftime("%Y-%m-%d %H:%M:%S") if at else "—"
+    """An instant for a person, as messages have it: a table that is sent to somebody elsewhere says its zone."""
+    return show_instant(at) if at else "—"

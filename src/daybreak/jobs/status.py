@@ -108,14 +108,16 @@ class PlanStatus:
         """When the newest proven archive was taken, and how long it took to have it back."""
         if self.proof is None or self.proof.taken_at is None:
             if self.proven is not None:
-                return f"newest proven archive taken {rfc3339(self.proven.archive.taken_at)}"
+                return f"newest proven archive taken {show_instant(self.proven.archive.taken_at)}"
             return f"no archive was proven yet (daybreak drill {self.plan})" if self.archive is not None else ""
         one, took = self.proof, list[str]()
         if one.fetch_s is not None:
             took.append(f"fetched in {show_duration(one.fetch_s)}")
         if one.restore_s is not None:
             took.append(f"restored in {show_duration(one.restore_s)}")
-        return ", ".join([f"newest proven archive taken {rfc3339(self.proof.taken_at)}", *took, f"by {one.source}"])
+        return ", ".join(
+            [f"newest proven archive taken {show_instant(self.proof.taken_at)}", *took, f"by {one.source}"]
+        )
 
     def _proven_json(self) -> dict[str, object] | None:
         if self.proof is not None and self.proof.taken_at is not None:
