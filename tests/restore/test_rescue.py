@@ -354,6 +354,25 @@ def test_a_foreign_table_is_not_to_be_had(couple: Coupling, servers: Servers) ->
     assert said["hint"] == "restore the whole archive"
 
 
+def test_names_that_are_not_ascii_where_the_database_is_not_utf8(couple: Coupling, servers: Servers) -> None:
+    prod = servers[18]
+    name = prod.create_database("latin", template="template0", options="ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C'")
+    prod.psql(
+        'SET client_encoding = UTF8; CREATE TABLE "wörter" ("größe" text PRIMARY KEY); '
+        'INSERT INTO "wörter" VALUES ($$Zürich$$), ($$naïve$$); CREATE TABLE "übriges" (id int)',
+        name,
+    )
+    site = couple(name)
+    site.backup()
+    assert rescue(site, "public.worter", expect=2)["hint"] == "did you mean public.wörter?"
+    told = rescue(site, 'public."wörter"', schema="rescued")
+    assert told["tables"] == ["public.wörter"]
+    assert told["proof"]["equal"] == told["proof"]["tables"] == 1
+    sql = 'SET client_encoding = UTF8; SELECT "größe" FROM rescued."wörter" ORDER BY 1'
+    assert site.dev.psql(sql, site.dev_db).split() == ["Zürich", "naïve"]
+    prod.drop_database(name)
+
+
 # -- whatever happens on the way ----------------------------------------------------------------------
 
 

@@ -31,6 +31,7 @@ from daybreak.jobs.selection import select
 from daybreak.jobs.shelf import Pinned
 from daybreak.jobs.tables import Rescue, moved, narrow, narrow_manifest
 from daybreak.jobs.target import Held, hold_target, steadfast
+from daybreak.jobs.verdicts import codec_of
 from daybreak.model import Database
 from daybreak.postgres import shadow
 from daybreak.postgres.client import Postgres
@@ -98,7 +99,8 @@ def _rescue(
     server = held.server
     with run.step("rehearse") as facts:
         _, entries = read_contents(archive.path)
-        wanted = narrow(select(entries, how, cron_here=False), tables)
+        codec = codec_of(archive.manifest.encoding)
+        wanted = narrow(select(entries, how, cron_here=False), tables, codec=codec)
         part = replace(archive, manifest=narrow_manifest(archive.manifest, wanted))
         rehearsal = rehearse(
             server, held.name, archive.path, part.manifest, how, narrow=lambda _: wanted.selection, replaces=False
@@ -127,7 +129,7 @@ def _rescue(
         with _kept_when_proven(run, server, held.name, schema):
             _prove(work, schema)
             with run.step("analyze"):
-                _run_all(work, held.name, *(f"ANALYZE {qualified(schema, name)}" for _, name in wanted.tables))
+                _run_all(work, held.name, *(f"ANALYZE {qualified(schema, name)}" for _, name in wanted.names))
         said = f"{', '.join(wanted.asked)} of {rfc3339(archive.manifest.taken_at)}, archive {archive.manifest.id}"
         _comment(steadfast(run, server), held.name, schema, said)
 
@@ -145,7 +147,7 @@ def _require_extensions(held: Held, wanted: Rescue) -> None:
 
 def _gather(work: Rebuild, wanted: Rescue, schema: str) -> None:
     """Move the tables, and what they need, into the schema: in the throw-away database."""
-    server, tables = work.held.server, set(wanted.tables)
+    server, tables = work.held.server, set(wanted.names)
     links = server.query(
         "SELECT cn.nspname AS schema, c.relname AS name, pn.nspname AS parent_schema, p.relname AS parent"
         " FROM pg_inherits i JOIN pg_class c ON c.oid = inhrelid JOIN pg_namespace cn ON cn.oid = c.relnamespace"
@@ -166,7 +168,7 @@ def _gather(work: Rebuild, wanted: Rescue, schema: str) -> None:
                 for child, parent in pairs
                 if child in tables and parent not in tables
             ),
-            *(f"ALTER TABLE {qualified(*one)} SET SCHEMA {identifier(schema)}" for one in wanted.tables),
+            *(f"ALTER TABLE {qualified(*one)} SET SCHEMA {identifier(schema)}" for one in wanted.names),
         )
         shadow.gather(server, work.name, schema)
     except SqlError as error:

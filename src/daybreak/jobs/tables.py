@@ -20,6 +20,7 @@ from typing import Final
 from daybreak.archive import Entry, LargeObjects, Manifest
 from daybreak.errors import RefreshError, UsageError
 from daybreak.jobs.selection import LeftOut, Selection
+from daybreak.jobs.verdicts import in_utf8
 from daybreak.postgres.sql import identifier, qualified
 
 _NAME: Final = re.compile(r'("(?:[^"]|"")+"|[^".]+)\.("(?:[^"]|"")+"|[^".]+)')
@@ -53,36 +54,47 @@ class Rescue:
     """What is taken out of an archive."""
 
     selection: Selection
-    tables: tuple[tuple[str, str], ...]  # (schema, name), partitions included
-    asked: tuple[str, ...]  # as they are written in the archive, `schema.name`
+    tables: tuple[tuple[str, str], ...]  # (schema, name) as the archive has them, partitions included
+    names: tuple[tuple[str, str], ...]  # the same as text, whatever the archive's encoding
+    asked: tuple[str, ...]  # as they are written in the archive, `schema.name`, as text
     extensions: tuple[str, ...]  # that these tables need
 
 
-def narrow(selection: Selection, wanted: Sequence[str]) -> Rescue:
-    """Choose the entries that the wanted tables need. `wanted`: schema.table, quoted where SQL wants it."""
+def narrow(selection: Selection, wanted: Sequence[str], *, codec: str = "utf-8") -> Rescue:
+    """Choose the entries that the wanted tables need. `wanted`: schema.table, quoted where SQL wants it.
+
+    `codec` is that of the names in the archive.
+    """
     entries = selection.restored
-    tables = {(one.schema or "", one.name): one for one in entries if one.kind == "TABLE"}
-    asked = [_find(name, tables, selection) for name in wanted]
+    tables = {_key(one, codec): one for one in entries if one.kind == "TABLE"}
+    asked = [_find(name, tables, selection, codec) for name in wanted]
+    names = tuple(".".join(_key(one, codec)) for one in asked)
     picking = _Picking(entries, {one.id for one in asked})
     picking.all()
-    if missing := picking.missing():
+    if missing := [in_utf8(one, codec) for one in picking.missing()]:
         raise RefreshError(
-            f"{', '.join(f'{one.schema}.{one.name}' for one in asked)} cannot do without another table, whose row "
+            f"{', '.join(names)} cannot do without another table, whose row "
             f"is the type of a column or stands in a function: {', '.join(missing)}",
             hint=f"restore them together: add {' '.join(f'--table {shlex.quote(one)}' for one in missing)}",
         )
     chosen = [one for one in entries if one.id in picking.chosen or one.kind in _PREAMBLE]
+    picked = {key: one for key, one in tables.items() if one.id in picking.tables}
     return Rescue(
         selection=Selection(
             restored=tuple(chosen), deferred=(), left_out=tuple(picking.left_out()), has_cron=False, no_data={}
         ),
-        tables=tuple(key for key, one in tables.items() if one.id in picking.tables),
-        asked=tuple(f"{one.schema}.{one.name}" for one in asked),
+        tables=tuple((one.schema or "", one.name) for one in picked.values()),
+        names=tuple(picked),
+        asked=names,
         extensions=tuple(one.name for one in chosen if one.kind == "EXTENSION"),
     )
 
 
-def _find(name: str, tables: Mapping[tuple[str, str], Entry], selection: Selection) -> Entry:
+def _key(table: Entry, codec: str) -> tuple[str, str]:
+    return in_utf8(table.schema or "", codec), in_utf8(table.name, codec)
+
+
+def _find(name: str, tables: Mapping[tuple[str, str], Entry], selection: Selection, codec: str) -> Entry:
     match = _NAME.fullmatch(name)
     if match is None:
         raise UsageError(
@@ -97,7 +109,7 @@ def _find(name: str, tables: Mapping[tuple[str, str], Entry], selection: Selecti
     if found is not None:
         return found
     for one in selection.left_out:
-        if one.label in {f"TABLE {schema}.{table}", f"FOREIGN TABLE {schema}.{table}"}:
+        if in_utf8(one.label, codec) in {f"TABLE {schema}.{table}", f"FOREIGN TABLE {schema}.{table}"}:
             raise RefreshError(f"{schema}.{table} cannot be restored here: {one.why}", hint="restore the whole archive")
     there = [f"{one_schema}.{one_table}" for one_schema, one_table in tables]
     near = difflib.get_close_matches(f"{schema}.{table}", there, n=3, cutoff=0.75)
