@@ -189,7 +189,9 @@ def test_a_unit_lets_podman_work_where_the_container_may_be_its_own(
     to = file.parent / "units"
     to.mkdir()
     assert call("--config", str(file), "systemd", "install", "--to", str(to)) == 0
-    assert (to / "daybreak.service").read_text().count("RestrictNamespaces=yes") == strict
+    unit = (to / "daybreak.service").read_text()
+    assert unit.count("RestrictNamespaces=yes") == strict
+    assert unit.count('runtime = "docker"') == 1 - strict  # what makes it strict stands where it is missed
 
 
 def test_a_masked_unit_is_told_and_what_masks_it_stays_as_it_is(

@@ -280,5 +280,6 @@ SystemCallErrorNumber=EPERM
 CapabilityBoundingSet=CAP_CHOWN CAP_DAC_OVERRIDE CAP_DAC_READ_SEARCH CAP_FOWNER CAP_FSETID CAP_KILL
 """
 _PODMAN: Final = """\
-# podman enters the container itself: it needs namespaces, control groups, devices and root's capabilities.
+# podman enters the container itself: it needs namespaces, control groups, devices and root's capabilities. Where a
+# container here is docker's, say so in the configuration (runtime = "docker" beside it): this unit is stricter then.
 """
