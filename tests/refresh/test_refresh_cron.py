@@ -141,3 +141,33 @@ def test_case_07_a_target_that_is_not_the_launchers_database_does_without(couple
     assert "cron" not in done
     assert couple.dev.psql("SELECT to_regclass('planned')", "other") == ""
     assert launcher(couple.dev) == NAME
+
+
+def test_case_07_jobs_and_rights_outlive_a_run_that_ends_behind_its_swap(couple: Couple) -> None:
+    """The jobs wait in the new dev, go on through the next swap, and a repair puts them back."""
+    dev = couple.dev
+    before = jobs(dev)
+    dev.create_role("scheduling app")
+    dev.psql(
+        'GRANT USAGE ON SCHEMA cron TO "scheduling app"; '
+        'GRANT EXECUTE ON FUNCTION cron.unschedule(bigint) TO "scheduling app"',
+        NAME,
+    )
+    couple.fake_tool("psql", 'case "$*" in *"EXTENSION IF NOT EXISTS pg_cron"*) exit 2;; esac; exec "$real" "$@"')
+    for _ in range(2):  # the second run cannot bring back either what the first one left
+        said = couple.refresh(expect=19)
+        assert "daybreak repair" in said["hint"]
+        assert dev.psql("SELECT extname FROM pg_extension WHERE extname = 'pg_cron'", NAME) == ""
+    assert "could not be brought back" in " ".join(said["warnings"])
+    couple.real_tools()
+    assert "brought pg_cron and its jobs back" in str(couple.json("repair"))
+    assert [{**one, "active": True} for one in jobs(dev)] == before
+    role = "'scheduling app'"
+    may = (
+        f"SELECT has_schema_privilege({role}, 'cron', 'USAGE'), "
+        f"has_function_privilege({role}, 'cron.unschedule(bigint)', 'EXECUTE')"
+    )
+    assert dev.psql(may, NAME) == "t|t"
+    assert dev.psql("SELECT nspname FROM pg_namespace WHERE nspname ~ 'daybreak'", NAME) == ""
+    couple.refresh()  # as an ordinary one does
+    assert dev.psql(may, NAME) == "t|t"

@@ -1,6 +1,7 @@
 """pg_cron through a refresh: away from the shadow, back under the target's name, its launcher alive.
 
-Shapes  `remember` looks before the swap, `bring_back` works after it; between the two dev has no jobs.
+Shapes  `remember` looks before the swap, `bring_back` works after it; between the two dev has no jobs. Who is killed
+        there leaves them in the new database, and the next run brings them back (`target.mend`).
 Errors  those of the client; what fails after the swap is for the caller to name.
 """
 
@@ -9,7 +10,6 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from datetime import timedelta
-from pathlib import Path
 from typing import Final
 
 from daybreak.archive import Entry, copy_data, parse_copy, read_contents
@@ -19,7 +19,7 @@ from daybreak.jobs.run import RunContext
 from daybreak.jobs.selection import CRON_SCHEMA
 from daybreak.jobs.shelf import Pinned
 from daybreak.jobs.target import Ground
-from daybreak.postgres import cron
+from daybreak.postgres import cron, grants
 from daybreak.replacement import RESTART_CONTAINER, CronJobs, Replacement
 
 #: A launcher that comes back by itself does so after one second; then it takes a connection.
@@ -30,50 +30,61 @@ _RESTART_DEADLINE: Final = timedelta(minutes=5)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Jobs:
-    """The jobs that there will be."""
+    """What waits in the new database for the extension."""
 
-    path: Path | None  # as COPY's text; None: none
-    columns: tuple[str, ...] = ()
+    switched_off: int  # jobs that were active where they come from
 
 
-def remember(run: RunContext, held: Ground, pinned: Pinned, how: Replacement, *, in_archive: bool) -> Jobs | None:
-    """The jobs for the new database; None where neither production nor the target has pg_cron."""
-    on_target = cron.has_cron(held.server, held.name)
-    if not on_target and not in_archive:
+def remember(
+    run: RunContext, held: Ground, pinned: Pinned, how: Replacement, *, incoming: str, owner: str, in_archive: bool
+) -> Jobs | None:
+    """Set aside in `incoming` the jobs that there will be, and who may do what with pg_cron in the target.
+
+    None where neither production nor the target has pg_cron. What a dead run had set aside in the target counts as the
+    target's own.
+    """
+    server = held.server
+    on_target = cron.has_cron(server, held.name)
+    aside = not on_target and cron.has_aside(server, held.name)
+    if not (on_target or aside or in_archive):
         return None
-    path = run.private / "cron.copy"
     run.private.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if how.cron is CronJobs.DEV and on_target:
-        return Jobs(path=path, columns=cron.save_jobs(held.server, held.name, path))
-    if how.cron is CronJobs.PRODUCTION:
+    path = run.private / "cron.copy"
+    path.write_bytes(b"")
+    columns: tuple[str, ...] = ("jobid", "active")
+    changed: dict[str, str] = {}
+    if how.cron is CronJobs.DEV and (on_target or aside):
+        columns = cron.save_jobs(server, held.name, path, table=cron.JOBS if on_target else cron.ASIDE)
+        changed = cron.own_jobs()
+    elif how.cron is CronJobs.PRODUCTION:
         _, entries = read_contents(pinned.path)
         entry = next((one for one in entries if _is_jobs(one)), None)
         if entry is not None:
             with path.open("wb") as file:
                 for piece in copy_data(pinned.path, entry):
                     file.write(piece)
-            return Jobs(path=path, columns=parse_copy(entry.copy or "").names)
-    return Jobs(path=None)
+            columns, changed = parse_copy(entry.copy or "").names, cron.productions_jobs(held.name, owner)
+    rights: list[str] = []
+    if on_target:
+        rights = grants.statements_of(server, held.name, CRON_SCHEMA)
+    elif aside:
+        rights = cron.rights_aside(server, held.name)
+    return Jobs(switched_off=cron.set_aside(server, incoming, path, columns, changed=changed, rights=rights))
 
 
 def _is_jobs(entry: Entry) -> bool:
     return entry.kind == "TABLE DATA" and (entry.schema, entry.name) == (CRON_SCHEMA, "job")
 
 
-def bring_back(run: RunContext, held: Ground, how: Replacement, jobs: Jobs, owner: str) -> None:
-    """Make the extension in the new database, with its jobs."""
-    server = held.server
+def bring_back(run: RunContext, held: Ground, how: Replacement, jobs: Jobs) -> None:
+    """Make the extension in the new database, with what was set aside there."""
     with run.step("pg_cron") as facts:
-        cron.make(server, held.name)
+        cron.make(held.server, held.name)
         facts["jobs"] = how.cron.value
-        if jobs.path is None:
-            return
         if how.cron is CronJobs.PRODUCTION:
-            facts["switched_off"] = cron.load_productions_jobs(server, held.name, jobs.path, jobs.columns, owner)
-            return
-        elsewhere = cron.load_own_jobs(server, held.name, jobs.path, jobs.columns)
-        if elsewhere:
-            run.warn(f"{elsewhere} jobs of pg_cron lead to another server, and are switched off")
+            facts["switched_off"] = jobs.switched_off
+        elif jobs.switched_off:
+            run.warn(f"{jobs.switched_off} jobs of pg_cron lead to another server, and are switched off")
 
 
 def require_launcher(run: RunContext, held: Ground, how: Replacement) -> None:

@@ -94,7 +94,7 @@ def replace_target(run: RunContext, held: Held, pinned: Pinned, how: Replacement
         message = error.message if isinstance(error, DaybreakError) else str(error)
         raise Unfinished(
             f"{held.name} has production's data, but what was to follow failed: {message}",
-            hint=f"do it by hand, or bring the old {held.name} back: daybreak undo",
+            hint=f"mend it and, for pg_cron, call `daybreak repair`; or bring the old {held.name} back: daybreak undo",
         ) from error
 
 
@@ -102,14 +102,21 @@ def _remember_cron(run: RunContext, work: Rebuild) -> cron.Jobs | None:
     """The jobs of pg_cron as they are just before the swap, where it lives in the target."""
     if not work.rehearsal.abilities.in_cron(work.held.name):
         return None
-    return cron.remember(run, work.held, work.pinned, work.how, in_archive=work.rehearsal.selection.has_cron)
+    return cron.remember(
+        run,
+        work.held,
+        work.pinned,
+        work.how,
+        incoming=work.name,
+        owner=work.how.owner or work.held.facts.owner,
+        in_archive=work.rehearsal.selection.has_cron,
+    )
 
 
 def _follow_up(run: RunContext, work: Rebuild, jobs: cron.Jobs | None) -> None:
     """What can only be done in a database that has the target's name."""
     if jobs is not None:
-        owner = work.how.owner or work.held.facts.owner
-        cron.bring_back(run, work.held, work.how, jobs, owner)
+        cron.bring_back(run, work.held, work.how, jobs)
         if work.rehearsal.selection.deferred:
             work.restore_deferred(work.held.name)
     if work.rehearsal.abilities.in_cron(work.held.name):

@@ -288,9 +288,10 @@ def _follow_up(work: Rebuild, name: str) -> None:
     run = work.run
     named = replace(work.held, name=name, server=steadfast(run, work.held.server))
     try:
-        jobs = cron.remember(run, named, work.pinned, work.how, in_archive=True)
+        owner = work.how.owner or named.facts.owner
+        jobs = cron.remember(run, named, work.pinned, work.how, incoming=name, owner=owner, in_archive=True)
         assert jobs is not None
-        cron.bring_back(run, named, work.how, jobs, work.how.owner or named.facts.owner)
+        cron.bring_back(run, named, work.how, jobs)
         if work.rehearsal.selection.deferred:
             replace(work, held=named).restore_deferred(name)
         cron.require_launcher(run, named, work.how)

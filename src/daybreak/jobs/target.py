@@ -32,7 +32,7 @@ from daybreak.jobs import guard
 from daybreak.jobs.connect import connect
 from daybreak.jobs.run import RunContext, now
 from daybreak.model import Database, Identity
-from daybreak.postgres import shadow
+from daybreak.postgres import cron, shadow
 from daybreak.postgres.client import Postgres
 from daybreak.postgres.faults import SqlError
 from daybreak.postgres.sql import derived_name, identifier, literal
@@ -149,10 +149,22 @@ def _end_dead_sessions(run: RunContext, server: Postgres) -> list[str]:
 
 
 def _mend(run: RunContext, server: Postgres, name: str) -> list[str]:
-    done = [*settle(run, server, name), *drop_leftovers(run, server, name)]
+    done = [*settle(run, server, name), *drop_leftovers(run, server, name), *_finish_cron(run, server, name)]
     for one in done:
         run.log.write(f"mended: {one}")
     return done
+
+
+def _finish_cron(run: RunContext, server: Postgres, name: str) -> list[str]:
+    """Bring back the jobs of pg_cron that a run which ended behind its swap has left aside; without them goes, too."""
+    try:
+        if not cron.has_aside(server, name):
+            return []
+        cron.make(server, name)
+    except (SqlError, SourceError, CommandError) as error:
+        run.warn(f"pg_cron and its jobs are missing in {name}, and could not be brought back: {error.message}")
+        return []
+    return [f"brought pg_cron and its jobs back into {name}, which a run had left without them"]
 
 
 def settle(run: RunContext, server: Postgres, name: str) -> list[str]:

@@ -207,3 +207,9 @@ def carry_over(server: Postgres, *, old: str, new: str) -> int:
     for at in range(0, len(wanted), _AT_ONCE):
         quietly(server, new, "; ".join(wanted[at : at + _AT_ONCE]))
     return len(wanted)
+
+
+def statements_of(server: Postgres, dbname: str, schema: str) -> list[str]:
+    """What gives everybody the rights that they have on one schema and on all in it, where the same things are."""
+    items = tuple(item for item in rights_of(server, dbname).items if item.schema == schema)
+    return list(statements(Rights(items=items, defaults=()), items))
