@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -148,3 +149,33 @@ def test_the_guard_knows_production_by_any_way(deploy: Deploy, podman_engine: En
     assert "protected" in said["message"]
     assert site.prod.psql("SELECT string_agg(datname, ',' ORDER BY datname) FROM pg_database") == before
     assert DEV not in said["message"]
+
+
+def test_long_commands_over_ssh(deploy: Deploy, podman_engine: Engine, vps: Sshd, tmp_path: Path) -> None:
+    """ssh takes a whole command as one word, which Linux ends at 128 KiB: names of three bytes a letter fill that."""
+    site = deploy(podman_engine, vps=vps, rows=10)
+    site.prod.psql(
+        "DO $$ BEGIN FOR i IN 1..100 LOOP EXECUTE format('CREATE TABLE %I (%s)', '記録表' || i, (SELECT "
+        "string_agg(format('%I int', '認証済みの記録項目' || j), ', ') "
+        "FROM generate_series(1, 40) j)); END LOOP; END $$"
+    )
+    big, seen = tmp_path / "big.sql", tmp_path / "seen"
+    big.write_text("SELECT 1 WHERE '' = '" + "''" * 45_000 + "'")
+    look = {"name": "look", "when": "after_restore", "command": ["sh", "-c", f'echo "$DAYBREAK_CONNINFO" >{seen}']}
+    hooks = [look, {"name": "big", "when": "after_restore", "sql_file": str(big)}]
+
+    def configure() -> None:
+        listed = (", ".join(f"{key} = {json.dumps(value)}" for key, value in hook.items()) for hook in hooks)
+        site.more = "hooks = [" + ", ".join(f"{{ {one} }}" for one in listed) + "]\n"
+        site.configure()
+
+    configure()
+    site.backup()
+    said = site.refresh("--first", expect=3)
+    assert "big.sql is larger than 100 kB on its way over ssh" in said["message"]
+    assert not seen.exists()
+    big.write_text("SELECT 1")
+    configure()
+    assert site.refresh("--first")["proof"]["different"] == 0
+    # A psql with this ends in no server of this host.
+    assert f"no way from here into container {DEV} on vps" in seen.read_text()

@@ -59,7 +59,8 @@ class HookTable(Table):
     command: CommandWords | None = Field(
         None,
         description="Program that runs on this host, as one text or a list of words, without a shell. Its environment "
-        "has DAYBREAK_RUN, DAYBREAK_PLAN, DAYBREAK_TARGET, DAYBREAK_DATABASE and DAYBREAK_CONNINFO.",
+        "has DAYBREAK_RUN, DAYBREAK_PLAN, DAYBREAK_TARGET, DAYBREAK_DATABASE and DAYBREAK_CONNINFO, which leads "
+        "nowhere where the server is in a container or behind ssh.",
         examples=[["/usr/local/bin/tell-the-app", "refreshed"]],
     )
     deadline: PositiveDuration = Field(timedelta(minutes=5), description="How long it may take; then it is ended.")

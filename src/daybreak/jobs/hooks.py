@@ -17,13 +17,18 @@ from typing import Final
 
 from daybreak.command import Command
 from daybreak.errors import Cancelled, ConfigError, DaybreakError, RefreshError
+from daybreak.hosts import Host
 from daybreak.jobs.rebuild import Rebuild
+from daybreak.postgres.sql import weight
+from daybreak.postgres.tools import conninfo_text
 from daybreak.programs import find_program
 from daybreak.replacement import Hook, HookTime
 
-#: SQL is handed to psql as one word, and Linux ends words at 128 KiB.
+#: SQL is handed to psql as one word, and Linux ends words at 128 KiB; over ssh the word is quoted once more.
 _FILE_BYTES: Final = 100_000
-_BY_PSQL: Final = 'load it by a command: ["sh", "-c", "psql -d \\"$DAYBREAK_CONNINFO\\" -f …"]'
+_BY_COMMAND: Final = (
+    'let a command do it: ["sh", "-c", "psql -d \\"$DAYBREAK_CONNINFO\\" -f …"], for a container by docker exec -i'
+)
 _WHERE: Final = {
     HookTime.BEFORE: "before anything was made",
     HookTime.AFTER_RESTORE: "after the restore",
@@ -32,23 +37,26 @@ _WHERE: Final = {
 }
 
 
-def require_ready(hooks: Iterable[Hook]) -> None:
+def require_ready(hooks: Iterable[Hook], host: Host) -> None:
     """Raise ConfigError that names every hook whose program or file is not there."""
-    if problems := unready(hooks):
+    if problems := unready(hooks, host):
         raise ConfigError(
             "; ".join(problems), hint="mend the hooks of this refresh; nothing was done yet", problems=problems
         )
 
 
-def unready(hooks: Iterable[Hook]) -> list[str]:
-    """The hooks that cannot be done, with the reason: a program or a file is not there, or a file holds no SQL."""
+def unready(hooks: Iterable[Hook], host: Host) -> list[str]:
+    """The hooks that cannot be done on a target on `host`, with the reason.
+
+    A program or a file is not there, or a file holds no SQL, or more than can be handed to psql there.
+    """
     problems: list[str] = []
     for hook in hooks:
         try:
             if hook.command is not None:
                 find_program(hook.command[0], os.environ.get("PATH"))
             else:
-                _statements(hook)
+                _statements(hook, host)
         except (DaybreakError, OSError) as error:
             problems.append(f'the hook "{hook.name}": {_words(error)}')
     return problems
@@ -94,7 +102,9 @@ def _run(work: Rebuild, hook: Hook) -> None:
         run.progress(line)
 
     if hook.command is None:
-        said = server.execute(_statements(hook), dbname=database, deadline=hook.deadline, pinned=False, on_stderr=tell)
+        said = server.execute(
+            _statements(hook, server.host), dbname=database, deadline=hook.deadline, pinned=False, on_stderr=tell
+        )
         for line in said.splitlines():
             tell(line)
         return
@@ -103,18 +113,33 @@ def _run(work: Rebuild, hook: Hook) -> None:
         "DAYBREAK_PLAN": run.plan,
         "DAYBREAK_TARGET": server.database.name,
         "DAYBREAK_DATABASE": database,
-        **server.environment(database),
+        **(server.environment(database) or _nowhere(server.host, database)),
     }
     # By the server's runner: after the swap a cancelled run does not end it.
     server.runner.run(Command(argv=hook.command, deadline=hook.deadline, env=env), on_line=tell, on_stderr=tell)
 
 
-def _statements(hook: Hook) -> str:
+def _nowhere(host: Host, database: str) -> dict[str, str]:
+    """What a program finds in place of a way to a server that is not reached from here.
+
+    Without it `psql -d "$DAYBREAK_CONNINFO"` would work in whatever server this host has: production, maybe.
+    """
+    return {"DAYBREAK_CONNINFO": conninfo_text({"host": f"/no way from here into {host.name}", "dbname": database})}
+
+
+def _statements(hook: Hook, host: Host) -> str:
     """The SQL of a hook. Raise ConfigError, OSError for what cannot be used."""
     text = (hook.sql or "") if hook.sql_file is None else _text(hook.sql_file)
+    if host.place.ssh is not None and weight(text) > _FILE_BYTES:
+        raise ConfigError(
+            f"{hook.sql_file or 'its SQL'} is larger than {_FILE_BYTES // 1000} kB on its way over ssh, where each "
+            "single quote takes five bytes"
+        )
     if text.lstrip().startswith("\\"):  # psql would do this one, and nothing of what is behind it
         command = text.split(maxsplit=1)[0]
-        raise ConfigError(f"{hook.sql_file or 'its SQL'} begins with psql's {command}: only SQL is run", hint=_BY_PSQL)
+        raise ConfigError(
+            f"{hook.sql_file or 'its SQL'} begins with psql's {command}: only SQL is run", hint=_BY_COMMAND
+        )
     return text
 
 
@@ -124,7 +149,7 @@ def _text(path: Path) -> str:
     if len(content) > _FILE_BYTES:
         raise ConfigError(
             f"{path} is larger than {_FILE_BYTES // 1000} kB",
-            hint=_BY_PSQL,
+            hint=_BY_COMMAND,
         )
     try:
         text = content.decode("utf-8")

@@ -77,7 +77,7 @@ def look_ahead(run: RunContext, plan: RefreshPlan, *, protected: Iterable[Databa
     if previous in present:
         steps.append("drop the database that was kept for undo until now")
     steps += hook_lines(how.hooks, HookTime.AFTER_SWAP, name)
-    notes = unready(how.hooks)
+    notes = unready(how.hooks, server.host)
     held = run.catalog.holds.get(plan.target.name, at=now())
     if held is not None:
         notes.append(f"{plan.target.name} is {hold_text(held)}; until then a refresh ends as skipped")

@@ -29,7 +29,7 @@ from daybreak.jobs.leaves import narrowed, with_turned
 from daybreak.jobs.verdicts import Compared, Proof, RowSet, Verdict, codec_of, in_utf8, judge, sets_of
 from daybreak.postgres.client import Postgres
 from daybreak.postgres.faults import SqlError
-from daybreak.postgres.sql import qualified
+from daybreak.postgres.sql import portions, qualified
 from daybreak.postgres.tools import READ_BY_ITSELF
 
 #: Tables smaller than this share one psql session; together they stay below twice as much.
@@ -253,11 +253,12 @@ class _Reader:
 
     def _read(self, *statements: str) -> Iterator[bytes]:
         try:
-            with self._server.stream(
-                *statements, dbname=self._dbname, deadline=self._deadline, settings=self._settings
-            ) as copy:
-                while chunk := copy.read():
-                    yield chunk
+            for some in portions(statements):
+                with self._server.stream(
+                    *some, dbname=self._dbname, deadline=self._deadline, settings=self._settings
+                ) as copy:
+                    while chunk := copy.read():
+                        yield chunk
         except CommandError as error:
             raise self._server.explain(error) from error
 

@@ -44,7 +44,7 @@ def replace_target(run: RunContext, held: Held, pinned: Pinned, how: Replacement
     The run's result gets `archive`, `proof` and what the swap says. Raise RefreshError, ProofError.
     """
     run.result["archive"] = archive_of(run, pinned.manifest)
-    require_ready(how.hooks)
+    require_ready(how.hooks, held.server.host)
     server, name = held.server, derived_name(held.name, f"shadow_{run.id}")
     with run.step("rehearse") as facts:
         rehearsal = rehearse(server, held.name, pinned.path, pinned.manifest, how)

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from daybreak.postgres.client import Postgres
 from daybreak.postgres.shadow import quietly
-from daybreak.postgres.sql import identifier
+from daybreak.postgres.sql import identifier, portions
 
 _DEFAULTS: Final = """
 SELECT pg_get_userbyid(d.defaclrole) AS role, n.nspname AS schema, d.defaclobjtype AS kind,
@@ -204,8 +204,8 @@ def carry_over(server: Postgres, *, old: str, new: str) -> int:
     has = rights_of(server, new, everything=many)
     schemas = [item.schema for item in has.items if item.kind == "SCHEMA"]
     wanted = [*statements(had, has.items), *default_statements(had, schemas)]
-    for at in range(0, len(wanted), _AT_ONCE):
-        quietly(server, new, "; ".join(wanted[at : at + _AT_ONCE]))
+    for some in portions(wanted, most=_AT_ONCE):
+        quietly(server, new, "; ".join(some))
     return len(wanted)
 
 

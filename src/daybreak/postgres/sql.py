@@ -5,9 +5,13 @@ psql's own variables are not replaced inside `-c`, so quoting happens here, in o
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 _LONGEST_NAME_BYTES: Final = 63
+#: Linux ends a word of a command line at 128 KiB, and ssh takes a whole command as one word, quoted for a shell.
+_COMMAND_BYTES: Final = 2**16
 
 
 def literal(value: str | float | None) -> str:
@@ -39,3 +43,23 @@ def derived_name(base: str, suffix: str) -> str:
     """`base_suffix`, cut in the base where PostgreSQL would cut the end (63 bytes)."""
     room = _LONGEST_NAME_BYTES - len(suffix.encode()) - 1
     return f"{base.encode()[:room].decode('utf-8', 'ignore')}_{suffix}"
+
+
+def weight(statement: str) -> int:
+    """How many bytes a statement takes in a command line that goes over ssh."""
+    return len(shlex.quote(statement).encode("utf-8", "surrogateescape"))
+
+
+def portions(statements: Iterable[str], *, most: int | None = None) -> Iterator[list[str]]:
+    """Statements in portions that a command line takes on every way, of at most so many."""
+    portion: list[str] = []
+    total = 0
+    for one in statements:
+        size = weight(one)
+        if portion and (len(portion) == most or total + size > _COMMAND_BYTES):
+            yield portion
+            portion, total = [], 0
+        portion.append(one)
+        total += size
+    if portion:
+        yield portion
