@@ -157,6 +157,65 @@ def test_rows_of_tables_that_inherit_stay(site: Couple) -> None:
     assert site.dev.psql(rows, site.dev_db) == "app.page|1\napp.page|2\napp.leaf|2"
 
 
+EMPTY = """
+CREATE TABLE app.code (code text UNIQUE, v int);
+CREATE TABLE app.alike (code text UNIQUE NULLS NOT DISTINCT, v int);
+CREATE TABLE app.both (code text UNIQUE, no int NOT NULL UNIQUE);
+INSERT INTO app.code VALUES ('a', 1), (NULL, 2), (NULL, 3); INSERT INTO app.alike VALUES ('a', 1), (NULL, 2);
+INSERT INTO app.both VALUES (NULL, 1), ('a', 2);
+"""
+TEMPORAL = """
+CREATE EXTENSION btree_gist;
+CREATE TABLE app.stay (room int, at daterange, who text, PRIMARY KEY (room, at WITHOUT OVERLAPS));
+INSERT INTO app.stay VALUES (1, '[2020-01-01,2020-02-01)', 'prod'), (2, '[2020-01-01,2020-02-01)', 'prod');
+"""
+
+
+@pytest.mark.parametrize("site", [15, 18], indirect=True)
+def test_rows_that_no_key_tells_apart_are_there_once(site: Couple) -> None:
+    dev, name = site.dev, site.dev_db
+    temporal = site.prod.major >= 18
+    site.prod.psql(EMPTY + (TEMPORAL if temporal else ""), site.prod_db)
+    site.refresh("--fresh")
+    dev.psql("UPDATE app.code SET v = 9 WHERE v < 3; UPDATE app.alike SET v = 9", name)
+    tables = ["code", "alike", "both"]
+    if temporal:
+        dev.psql("UPDATE app.stay SET who = 'dev', at = '[2020-01-15,2020-02-15)' WHERE room = 1", name)
+        tables.append("stay")
+    keep(site, *({"table": f"app.{table}"} for table in tables))
+    for _ in range(2):
+        site.refresh()
+        assert dev.psql("SELECT * FROM app.code ORDER BY 1, 2", name) == "a|9\n|3\n|9"
+        assert dev.psql("SELECT * FROM app.alike ORDER BY 1", name) == "a|9\n|9"
+        assert dev.psql("SELECT * FROM app.both ORDER BY no", name) == "|1\na|2"
+        if temporal:
+            assert dev.psql("SELECT room, who FROM app.stay ORDER BY room", name) == "1|dev\n2|prod"
+    keep(site, {"table": "app.code", "conflict": "production"})
+    assert "2 rows of app.code have no value in code" in site.refresh(expect=15)["message"]
+    keep(site, {"table": "app.code", "where": "code IS NOT NULL", "conflict": "production"})
+    site.refresh()
+    assert dev.psql("SELECT * FROM app.code ORDER BY 1, 2", name) == "a|1\n|2\n|3"
+
+
+def test_sequences_of_defaults_go_on_behind_the_rows_within_their_bounds(site: Couple) -> None:
+    site.prod.psql(
+        """CREATE SEQUENCE app."by 'hand";
+        CREATE TABLE app.hand (id int DEFAULT nextval('app."by ''hand"') PRIMARY KEY);
+        CREATE TABLE app.short (id serial PRIMARY KEY); ALTER SEQUENCE app.short_id_seq MAXVALUE 1000;
+        INSERT INTO app.hand DEFAULT VALUES; INSERT INTO app.short VALUES (5000)""",
+        site.prod_db,
+    )
+    site.refresh("--fresh")
+    site.dev.psql(
+        "INSERT INTO app.hand SELECT FROM generate_series(1, 3); INSERT INTO app.short VALUES (30)", site.dev_db
+    )
+    keep(site, {"table": "app.hand"}, {"table": "app.short"})
+    site.refresh()
+    for table, last in (("hand", "5"), ("short", "31")):
+        insert = f"INSERT INTO app.{table} DEFAULT VALUES RETURNING id"  # noqa: S608 -- ours
+        assert site.dev.psql(insert, site.dev_db) == last
+
+
 ACTING = """
 CREATE TABLE app.part (id int PRIMARY KEY, no text) PARTITION BY RANGE (id);
 CREATE TABLE app.part1 PARTITION OF app.part FOR VALUES FROM (0) TO (10);

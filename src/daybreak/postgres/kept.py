@@ -57,6 +57,27 @@ class Column:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Key:
+    """A unique key."""
+
+    columns: tuple[str, ...]
+    nullable: tuple[str, ...]  # those of them that may be empty
+    alike: bool  # NULLS NOT DISTINCT: an empty one equals an empty one
+
+    @property
+    def loose(self) -> tuple[str, ...]:
+        """The columns in which a row may be empty, and then equals no other."""
+        return () if self.alike else self.nullable
+
+    def same(self, one: str, other: str) -> str:
+        """The condition that two rows are the same by it."""
+        pairs = ((f"{one}.{identifier(name)}", f"{other}.{identifier(name)}", name) for name in self.columns)
+        return " AND ".join(
+            f"{a} {'IS NOT DISTINCT FROM' if self.alike and name in self.nullable else '='} {b}" for a, b, name in pairs
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Table:
     """A table as one database has it."""
 
@@ -65,7 +86,7 @@ class Table:
     oid: int
     partitioned: bool
     columns: tuple[Column, ...]
-    keys: tuple[tuple[str, ...], ...]  # unique ones, the primary key first
+    keys: tuple[Key, ...]  # the primary key first, then those without empty values
     parents: tuple[Mapping[str, Any], ...]  # foreign keys: name, parent (oid), deferrable
     update_rules: tuple[str, ...]  # switched off ones, too
     sequences: tuple[Mapping[str, Any], ...]  # owned by a column of numbers: sequence, column
@@ -100,9 +121,9 @@ class Carried:
         return ", ".join(map(identifier, self.columns))
 
     @property
-    def key(self) -> tuple[str, ...]:
-        """The first unique key whose columns are all carried; empty where there is none."""
-        return next((key for key in self.table.keys if set(key) <= set(self.columns)), ())
+    def key(self) -> Key | None:
+        """The first unique key whose columns are all carried."""
+        return next((key for key in self.table.keys if set(key.columns) <= set(self.columns)), None)
 
 
 def tables_of(server: Postgres, dbname: str, wishes: Sequence[KeptRows]) -> dict[int, Table]:
@@ -112,7 +133,10 @@ def tables_of(server: Postgres, dbname: str, wishes: Sequence[KeptRows]) -> dict
     return {
         row.pop("number") - 1: Table(
             columns=tuple(Column(**one) for one in row.pop("columns") or ()),
-            keys=tuple(tuple(key) for key in row.pop("keys") or ()),
+            keys=tuple(
+                Key(columns=tuple(key["columns"]), nullable=tuple(key["nullable"]), alike=key["alike"])
+                for key in row.pop("keys") or ()
+            ),
             **{part: tuple(row.pop(part) or ()) for part in ("parents", "update_rules", "sequences")},
             **row,
         )
@@ -203,14 +227,24 @@ def _load(number: int, one: Carried) -> Iterator[str]:
     yield f"COPY {staged} ({one.names}) FROM STDIN"
     conflicts = "0"
     if one.key:
-        same = " AND ".join(f"n.{identifier(name)} = k.{identifier(name)}" for name in one.key)
+        same = one.key.same("n", "k")
         conflicts = f"(SELECT count(*) FROM {staged} k WHERE EXISTS (SELECT FROM {table.rows} n WHERE {same}))"
     yield f"SELECT {number}, (SELECT count(*) FROM {staged}), {conflicts}"
     if one.key and one.wish.conflict is Conflict.FAIL:
-        yield _refuse(one, conflicts)
-    if not one.key:
-        where = f" WHERE ({one.wish.where})" if one.wish.where else ""
-        yield f"DELETE FROM {table.rows}{where}"
+        by = ", ".join(one.key.columns)
+        yield _refuse(conflicts, f" rows of {table.label} are in production's data too, by {by}")
+    # What equals nothing would be there twice after the next refresh, and three times after that: dev's replace
+    # production's, as in a table without a key.
+    unmatched = " OR ".join(f"{identifier(name)} IS NULL" for name in one.key.loose) if one.key else "true"
+    if unmatched and one.wish.conflict is Conflict.DEV:
+        where = f" AND ({one.wish.where})" if one.wish.where else ""
+        yield f"DELETE FROM {table.rows} WHERE ({unmatched}){where}"
+    elif unmatched and one.key:
+        text = (
+            f" rows of {table.label} have no value in {' or '.join(one.key.loose)}, and nobody can tell whether "
+            'production has them too; narrow where to the others, or set conflict = "dev"'
+        )
+        yield _refuse(f"(SELECT count(*) FROM {staged} WHERE {unmatched})", text)
     yield (
         f"INSERT INTO {table.sql} ({one.names}) OVERRIDING SYSTEM VALUE SELECT {one.names} FROM {staged}"
         f"{_on_conflict(one)}"
@@ -220,33 +254,37 @@ def _load(number: int, one: Carried) -> Iterator[str]:
 def _on_conflict(one: Carried) -> str:
     if not one.key:
         return ""
-    target = f" ON CONFLICT ({', '.join(map(identifier, one.key))})"
+    target = f" ON CONFLICT ({', '.join(map(identifier, one.key.columns))})"
     always = {column.name for column in one.table.columns if column.always}
-    changed = [name for name in one.columns if name not in one.key and name not in always]
+    changed = [name for name in one.columns if name not in one.key.columns and name not in always]
     if one.wish.conflict is not Conflict.DEV or not changed:
         return f"{target} DO NOTHING"
     values = ", ".join(f"{identifier(name)} = EXCLUDED.{identifier(name)}" for name in changed)
     return f"{target} DO UPDATE SET {values}"
 
 
-def _refuse(one: Carried, conflicts: str) -> str:
+def _refuse(count: str, text: str) -> str:
     """Only how many: the keys themselves may be personal data, and what is said here is kept in logs."""
-    text = f"keep: %s rows of {one.table.label} are in production's data too, by {', '.join(one.key)}"
     block = (
-        f"DECLARE conflicts bigint := {conflicts}; BEGIN IF conflicts > 0 THEN "
-        f"RAISE EXCEPTION USING MESSAGE = format({literal(text)}, conflicts); END IF; END"
+        f"DECLARE found bigint := {count}; BEGIN IF found > 0 THEN "
+        f"RAISE EXCEPTION USING MESSAGE = concat('keep: ', found, {literal(text)}); END IF; END"
     )
     return f"DO {literal(block)}"
 
 
 def _set_sequences(table: Table) -> Iterator[str]:
-    """A sequence that its rows have overtaken goes on behind them, in its own direction."""
+    """A sequence that its rows have overtaken goes on behind them, in its own direction.
+
+    Rows beyond its bounds are none of its own: 9999 in a table whose sequence ends at 1000, NaN.
+    """
     for one in table.sequences:
         column, sequence = identifier(one["column"]), one["sequence"]
-        ends = (f"(SELECT {end}({column}) FROM {table.sql})" for end in ("max", "min"))
+        within = f"FROM {table.sql}, bounds WHERE {column} BETWEEN seqmin AND seqmax"
+        ends = (f"(SELECT {end}({column}) {within})" for end in ("max", "min"))
         yield (
+            f"WITH bounds AS (SELECT * FROM pg_sequence WHERE seqrelid = {literal(sequence)}::regclass) "
             f"SELECT setval({literal(sequence)}, m.value) IS NULL FROM (SELECT seqincrement, "
             f"CASE WHEN seqincrement > 0 THEN {next(ends)} ELSE {next(ends)} END::bigint AS value "
-            f"FROM pg_sequence WHERE seqrelid = {literal(sequence)}::regclass) m, {sequence} s "
+            f"FROM bounds) m, {sequence} s "
             "WHERE m.value IS NOT NULL AND (m.value - s.last_value) * sign(m.seqincrement) >= 0"
         )

@@ -5,26 +5,40 @@ SELECT w.number::int AS number, n.nspname AS schema, c.relname AS name, c.relkin
                    'needed', attnotnull AND NOT atthasdef AND attidentity = '',
                    'generated', attgenerated <> '', 'always', attidentity = 'a') ORDER BY attnum)
           FROM pg_attribute WHERE attrelid = c.oid AND attnum > 0 AND NOT attisdropped) AS columns,
-       (SELECT json_agg(k.names ORDER BY k.indisprimary DESC, k.name)
-          FROM (SELECT indisprimary, i.indexrelid::regclass::text AS name,
-                       (SELECT json_agg(attname ORDER BY place)
-                          FROM unnest(i.indkey::int2[]) WITH ORDINALITY AS u (attnum, place)
-                          JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = u.attnum
-                         WHERE place <= i.indnkeyatts) AS names
-                  FROM pg_index i
+       (SELECT json_agg(json_build_object('columns', k.names, 'nullable', coalesce(k.nullable, '[]'), 'alike', k.alike)
+                        ORDER BY k.indisprimary DESC, k.nullable IS NOT NULL, NOT k.alike, k.name)
+          FROM (SELECT indisprimary, i.indexrelid::regclass::text AS name, u.names, u.nullable,
+                       -- since 15: NULLS NOT DISTINCT
+                       coalesce((to_jsonb(i) ->> 'indnullsnotdistinct')::boolean, false) AS alike
+                  FROM pg_index i,
+                       LATERAL (SELECT json_agg(attname ORDER BY place) AS names,
+                                       json_agg(attname ORDER BY place) FILTER (WHERE NOT attnotnull) AS nullable
+                                  FROM unnest(i.indkey::int2[]) WITH ORDINALITY AS u (attnum, place)
+                                  JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = u.attnum
+                                 WHERE place <= i.indnkeyatts) AS u
                  WHERE i.indrelid = c.oid AND indisunique AND indisvalid AND indimmediate AND indpred IS NULL
-                   AND indexprs IS NULL) k) AS keys,
+                   AND indexprs IS NULL
+                   AND NOT indisexclusion  -- WITHOUT OVERLAPS: equal is not what it asks
+               ) k) AS keys,
        (SELECT json_agg(json_build_object('name', conname, 'parent', confrelid::bigint, 'deferrable', condeferrable))
           FROM pg_constraint WHERE conrelid = c.oid AND contype = 'f' AND confrelid <> c.oid) AS parents,
        (SELECT json_agg(rulename ORDER BY rulename)
           FROM pg_rewrite WHERE ev_class = c.oid AND ev_type = '2') AS update_rules,
-       (SELECT json_agg(json_build_object('sequence', s.oid::regclass::text, 'column', attname) ORDER BY attname)
-          FROM pg_depend d JOIN pg_class s ON s.oid = d.objid AND s.relkind = 'S'
-          JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = d.refobjsubid
+       (SELECT json_agg(json_build_object('sequence', used.sequence::regclass::text, 'column', attname) ORDER BY attname)
+          FROM (SELECT d.objid AS sequence, d.refobjsubid AS column
+                  FROM pg_depend d
+                 WHERE d.refclassid = 'pg_class'::regclass AND d.refobjid = c.oid AND d.classid = 'pg_class'::regclass
+                   AND d.deptype IN ('a', 'i')
+                 UNION
+                -- one that nobody owns, or another table: CREATE SEQUENCE and DEFAULT nextval(…) by hand
+                SELECT d.refobjid, adnum
+                  FROM pg_attrdef JOIN pg_depend d ON d.classid = 'pg_attrdef'::regclass AND d.objid = pg_attrdef.oid
+                 WHERE adrelid = c.oid AND d.refclassid = 'pg_class'::regclass
+                   AND pg_get_expr(adbin, adrelid) ~ '^nextval\(''.*''::regclass\)$') AS used
+          JOIN pg_class s ON s.oid = used.sequence AND s.relkind = 'S'
+          JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = used.column
           -- numbers, and domains over them: what 'INV-' || nextval(…) made has no greatest value
-          JOIN pg_type t ON t.oid = atttypid AND typcategory = 'N'
-         WHERE d.refclassid = 'pg_class'::regclass AND d.refobjid = c.oid AND d.classid = 'pg_class'::regclass
-           AND d.deptype IN ('a', 'i')) AS sequences,
+          JOIN pg_type t ON t.oid = atttypid AND typcategory = 'N') AS sequences,
        c.oid::bigint AS oid
   FROM unnest({names}::text[]) WITH ORDINALITY AS w (name, number)
   JOIN pg_class c ON c.oid = to_regclass(w.name) AND c.relkind IN ('r', 'p')
