@@ -20,7 +20,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Final
 
-from daybreak.errors import Busy, Cancelled, PublishError
+from daybreak.errors import Busy, Cancelled, DaybreakError, PublishError
 from daybreak.units import show_bytes
 
 FILE_MODE: Final = 0o640
@@ -60,6 +60,16 @@ def disk_errors(path: Path, doing: str) -> Generator[None]:
             with contextlib.suppress(OSError):
                 room = f" ({show_bytes(free_bytes(path))} free)"
         raise PublishError(f"{doing} {path}: {why}{room}", hint=hint) from error
+
+
+def told(error: DaybreakError | OSError, folder: Path) -> tuple[str, str]:
+    """What happened and what to do about it; a fault of the disk that names no file is one of `folder`."""
+    if isinstance(error, DaybreakError):
+        return error.message, error.hint
+    why, hint = _WHY.get(error.errno or 0, (error.strerror or str(error), "look at the folder and the disk"))
+    if error.errno == errno.ENOSPC:
+        hint = "make room there, then run again"
+    return f"{error.filename or folder}: {why}", hint
 
 
 def free_bytes(path: Path) -> int:

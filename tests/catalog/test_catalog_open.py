@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import signal
@@ -21,7 +22,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine
 
 import daybreak.catalog.migrations
-from daybreak.catalog import Catalog
+from daybreak.catalog import Catalog, is_full
 from daybreak.catalog.schema import HEAD, metadata
 from daybreak.errors import ConfigError
 from daybreak.model import Run, RunState
@@ -147,7 +148,7 @@ def test_four_processes_that_open_a_new_catalog_at_once_all_succeed(tmp_path: Pa
 WRITER = """
 import sys, pathlib
 from datetime import UTC, datetime
-from daybreak.catalog import Catalog
+from daybreak.catalog import Catalog, is_full
 from daybreak.model import Run, RunState
 with Catalog.open(pathlib.Path(sys.argv[1])) as catalog:
     for n in range(1_000_000):
@@ -298,6 +299,22 @@ def test_a_full_file_system_is_a_fault_with_a_hint(tmp_path: Path) -> None:
             catalog.runs.insert(replace(a_run("a"), reason="long " * 100_000))
         assert catalog.runs.list() == []
         assert str(tmp_path) in caught.value.message
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root mounts")
+def test_a_disk_without_room_for_the_shared_memory_is_full_not_broken(tmp_path: Path) -> None:
+    subprocess.run(["/usr/bin/mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", tmp_path], check=True)
+    try:
+        Catalog.open(tmp_path).close()
+        with contextlib.suppress(OSError), (tmp_path / "fill").open("wb", buffering=0) as file:
+            while True:
+                file.write(bytes(4096))
+        with pytest.raises(ConfigError, match="the disk is full") as caught:
+            Catalog.open(tmp_path)
+        assert caught.value.hint == "make room on that file system"
+        assert is_full(caught.value)
+    finally:
+        subprocess.run(["/usr/bin/umount", tmp_path], check=True)
 
 
 def test_a_writer_that_never_ends_is_named_as_what_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

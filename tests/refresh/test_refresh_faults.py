@@ -325,3 +325,20 @@ def test_a_target_that_somebody_else_closed_stays_closed(refreshed: Couple):
 
 def test_undo_without_a_previous_database(site: Couple):
     assert "no previous" in site.json("undo", expect=15)["message"]
+
+
+def test_a_function_that_finds_another_by_its_search_path_is_explained(site: Couple) -> None:
+    site.prod.psql(
+        "CREATE FUNCTION inner_one(text) RETURNS text LANGUAGE sql IMMUTABLE AS 'SELECT $1';"
+        "CREATE FUNCTION outer_one(text) RETURNS text LANGUAGE plpgsql IMMUTABLE AS 'BEGIN RETURN inner_one($1); END';"
+        "ALTER TABLE account ADD CHECK (outer_one(token) <> '')",
+        site.prod_db,
+    )
+    before = state_of(site)
+    said = site.refresh(expect=15)
+    assert "TABLE DATA account" in said["message"]
+    assert "function inner_one(text) does not exist" in said["message"]
+    assert "ALTER FUNCTION … SET search_path" in said["hint"]
+    log = Path(site.json("run", "show", said["run"])["log"]).read_text()
+    assert "outer_one" in log  # which the hint sends to
+    assert state_of(site) == before

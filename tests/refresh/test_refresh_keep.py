@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
@@ -326,6 +328,25 @@ def test_a_table_that_dev_never_had_is_only_said(site: Couple) -> None:
     answer = site.call("refresh", "--first")
     assert answer.code == 0
     assert "has no table app.never" in answer.err
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root mounts")
+def test_a_disk_that_is_too_small_for_the_rows_is_named(site: Couple) -> None:
+    site.prod.psql(
+        "CREATE TABLE app.large AS SELECT n AS id, repeat('x', 1000) AS text FROM generate_series(1, 4000) AS n",
+        site.prod_db,
+    )
+    site.refresh("--fresh")
+    keep(site, {"table": "app.large"})
+    private = site.state / "private"
+    subprocess.run(["/usr/bin/mount", "-t", "tmpfs", "-o", "size=1m,mode=2770", "tmpfs", private], check=True)
+    try:
+        said = site.refresh(expect=15)
+    finally:
+        subprocess.run(["/usr/bin/umount", private], check=True)
+    assert f"{private / said['run']}: the disk is full ({site.dev_db} is as it was)" in said["message"]
+    assert said["hint"] == "make room there, then run again"
+    assert site.clean() == []
 
 
 def table(oid: int, *parents: int, deferrable: bool = False) -> Carried:

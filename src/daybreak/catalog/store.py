@@ -23,6 +23,7 @@ from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import ConnectionPoolEntry
 
+from daybreak import files
 from daybreak.catalog.folder import make_file, make_folder
 from daybreak.catalog.schema import HEAD
 from daybreak.errors import ConfigError
@@ -166,9 +167,10 @@ def _bring_up_to_date(engine: Engine, folder: Path) -> None:
         command.upgrade(config, "head")
 
 
+_MAKE_ROOM: Final = "make room on that file system"
 #: How SQLite names what the world did to the file, and what to do about it.
 _WHY: Final = {
-    "SQLITE_FULL": ("the disk is full", "make room on that file system"),
+    "SQLITE_FULL": ("the disk is full", _MAKE_ROOM),
     "SQLITE_READONLY": ("it is read-only", "look at the mode, owner and mount of the folder"),
     "SQLITE_CANTOPEN": ("its files cannot be opened", "look at the mode and owner of the folder and its files"),
     "SQLITE_PERM": ("its files cannot be opened", "look at the mode and owner of the folder and its files"),
@@ -197,6 +199,8 @@ def translated(folder: Path, *, busy_s: int) -> Generator[None]:
     except (DBAPIError, sqlite3.Error) as error:
         cause = error.orig if isinstance(error, DBAPIError) else error
         name: str = getattr(cause, "sqlite_errorname", "")
+        if name.startswith("SQLITE_IOERR") and files.is_full(folder):
+            name = "SQLITE_FULL"  # where there is no room for its -shm, SQLite only says that it failed
         why = next((known for prefix, known in _WHY.items() if name.startswith(prefix)), None)
         if why is None:
             raise
@@ -206,5 +210,4 @@ def translated(folder: Path, *, busy_s: int) -> Generator[None]:
 
 def is_full(fault: BaseException) -> bool:
     """Whether a fault of the catalog is a full disk: what is not written now may be written later."""
-    cause = fault.__cause__.orig if isinstance(fault.__cause__, DBAPIError) else fault.__cause__
-    return getattr(cause, "sqlite_errorname", "").startswith("SQLITE_FULL")
+    return isinstance(fault, ConfigError) and fault.hint == _MAKE_ROOM

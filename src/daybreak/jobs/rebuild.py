@@ -42,6 +42,10 @@ from daybreak.replacement import Replacement
 _FINISHED: Final = re.compile(r"pg_restore: finished item (\d+) (.+)")
 #: What a newer pg_restore sets, and an older server does not know; it says nothing about the data.
 _EXPECTED_OF_OLDER: Final = re.compile(r'unrecognized configuration parameter "(transaction_timeout)"')
+#: What a server says of a function that names something without its schema: a restore searches none but pg_catalog.
+_UNQUALIFIED: Final = re.compile(
+    r'ERROR:  (?:(?:function|relation|type) "?[^\s".(]+(?:\(.*\))?"?|operator) does not exist'
+)
 #: The shadow is dropped when anything fails, so it need not be durable before it is whole.
 _RESTORE_SETTINGS: Final = {
     "synchronous_commit": "off",
@@ -318,7 +322,12 @@ def _explain(error: CommandError, server: Postgres, faults: Sequence[str], place
         return RefreshError(f"pg_restore was ended: {away.message}", hint=away.hint)
     fault = next(iter(faults), error.message)
     entry = next(iter(places), "")
+    hint = "the target is as it was; `daybreak run show` names the log with its last lines"
+    if _UNQUALIFIED.search(fault):
+        hint = (
+            "the target is as it was; a function of production names that without its schema, and pg_restore searches "
+            "none: find the function in the log, ALTER FUNCTION … SET search_path = … in production, then a new backup"
+        )
     return RefreshError(
-        f"pg_restore failed{f' at {entry}' if entry else ''}: {fault.removeprefix('pg_restore: error: ')}",
-        hint="the target is as it was; `daybreak run show` names the log with its last lines",
+        f"pg_restore failed{f' at {entry}' if entry else ''}: {fault.removeprefix('pg_restore: error: ')}", hint=hint
     )

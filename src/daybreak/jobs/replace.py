@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
+from daybreak import files
 from daybreak.catalog.records import Role
-from daybreak.errors import CommandError, DaybreakError, RefreshError, Refused, SourceError, Unfinished
+from daybreak.errors import CommandError, RefreshError, Refused, SourceError, Unfinished
 from daybreak.jobs import cron
 from daybreak.jobs.backup import archive_of
 from daybreak.jobs.checks import run_checks
@@ -81,8 +82,7 @@ def replace_target(run: RunContext, held: Held, pinned: Pinned, how: Replacement
         exchange(run, held, incoming=name, oid=oid, within=how.swap_within)
         remember_writes(run, held, oid, counted)
     except (SqlError, CommandError, SourceError, OSError) as error:
-        message = error.message if isinstance(error, DaybreakError) else str(error)
-        hint = error.hint if isinstance(error, DaybreakError) else ""
+        message, hint = files.told(error, run.private)
         raise RefreshError(f"{message} ({held.name} is as it was)", hint=hint) from error
     finally:
         clean_up(run, held)
@@ -91,7 +91,7 @@ def replace_target(run: RunContext, held: Held, pinned: Pinned, how: Replacement
         finishing = replace(held, server=steadfast(run, server))
         _follow_up(run, replace(work, held=finishing), jobs)
     except (SqlError, CommandError, SourceError, RefreshError, OSError) as error:
-        message = error.message if isinstance(error, DaybreakError) else str(error)
+        message, _ = files.told(error, run.private)
         raise Unfinished(
             f"{held.name} has production's data, but what was to follow failed: {message}",
             hint=f"mend it and, for pg_cron, call `daybreak repair`; or bring the old {held.name} back: daybreak undo",

@@ -21,11 +21,11 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Final
 
+from daybreak import files
 from daybreak.catalog.records import Role
 from daybreak.errors import (
     Cancelled,
     CommandError,
-    DaybreakError,
     RefreshError,
     Refused,
     SourceError,
@@ -247,8 +247,7 @@ def shadow_of(work: Rebuild) -> Generator[None]:
         databases.set_oid(creation.id, work.create())
         yield
     except (SqlError, CommandError, SourceError, OSError) as error:
-        message = error.message if isinstance(error, DaybreakError) else str(error)
-        hint = error.hint if isinstance(error, DaybreakError) else ""
+        message, hint = files.told(error, work.run.private)
         raise RefreshError(f"{message} (what was there is as it was)", hint=hint) from error
     finally:
         clean_up(work.run, work.held)
@@ -296,7 +295,7 @@ def _follow_up(work: Rebuild, name: str) -> None:
             replace(work, held=named).restore_deferred(name)
         cron.require_launcher(run, named, work.how)
     except (SqlError, CommandError, SourceError, RefreshError, OSError) as error:
-        message = error.message if isinstance(error, DaybreakError) else str(error)
+        message, _ = files.told(error, run.private)
         raise Unfinished(
             f"{name} is restored and proven, but what was to follow failed: {message}", hint="do it by hand"
         ) from error
