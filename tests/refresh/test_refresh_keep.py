@@ -204,16 +204,20 @@ def test_sequences_of_defaults_go_on_behind_the_rows_within_their_bounds(site: C
         """CREATE SEQUENCE app."by 'hand";
         CREATE TABLE app.hand (id int DEFAULT nextval('app."by ''hand"') PRIMARY KEY);
         CREATE TABLE app.short (id serial PRIMARY KEY); ALTER SEQUENCE app.short_id_seq MAXVALUE 1000;
+        CREATE TABLE app.whole (id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY) PARTITION BY RANGE (id);
+        CREATE TABLE app.first PARTITION OF app.whole FOR VALUES FROM (1) TO (100);
         INSERT INTO app.hand DEFAULT VALUES; INSERT INTO app.short VALUES (5000)""",
         site.prod_db,
     )
     site.refresh("--fresh")
     site.dev.psql(
-        "INSERT INTO app.hand SELECT FROM generate_series(1, 3); INSERT INTO app.short VALUES (30)", site.dev_db
+        "INSERT INTO app.hand SELECT FROM generate_series(1, 3); INSERT INTO app.short VALUES (30);"
+        "INSERT INTO app.whole DEFAULT VALUES",
+        site.dev_db,
     )
-    keep(site, {"table": "app.hand"}, {"table": "app.short"})
+    keep(site, {"table": "app.hand"}, {"table": "app.short"}, {"table": "app.first"})
     site.refresh()
-    for table, last in (("hand", "5"), ("short", "31")):
+    for table, last in (("hand", "5"), ("short", "31"), ("whole", "2")):
         insert = f"INSERT INTO app.{table} DEFAULT VALUES RETURNING id"  # noqa: S608 -- ours
         assert site.dev.psql(insert, site.dev_db) == last
 

@@ -25,18 +25,21 @@ SELECT w.number::int AS number, n.nspname AS schema, c.relname AS name, c.relkin
        (SELECT json_agg(rulename ORDER BY rulename)
           FROM pg_rewrite WHERE ev_class = c.oid AND ev_type = '2') AS update_rules,
        (SELECT json_agg(json_build_object('sequence', used.sequence::regclass::text, 'column', attname) ORDER BY attname)
-          FROM (SELECT d.objid AS sequence, d.refobjsubid AS column
-                  FROM pg_depend d
-                 WHERE d.refclassid = 'pg_class'::regclass AND d.refobjid = c.oid AND d.classid = 'pg_class'::regclass
-                   AND d.deptype IN ('a', 'i')
+          -- of a partition's identity, the partitioned table has the sequence
+          FROM (SELECT d.objid AS sequence, owner.attname AS column
+                  FROM (SELECT c.oid UNION SELECT relid FROM pg_partition_ancestors(c.oid)) AS above (oid)
+                  JOIN pg_depend d ON d.refclassid = 'pg_class'::regclass AND d.refobjid = above.oid
+                                  AND d.classid = 'pg_class'::regclass AND d.deptype IN ('a', 'i')
+                  JOIN pg_attribute owner ON owner.attrelid = above.oid AND owner.attnum = d.refobjsubid
                  UNION
                 -- one that nobody owns, or another table: CREATE SEQUENCE and DEFAULT nextval(…) by hand
-                SELECT d.refobjid, adnum
-                  FROM pg_attrdef JOIN pg_depend d ON d.classid = 'pg_attrdef'::regclass AND d.objid = pg_attrdef.oid
+                SELECT d.refobjid, attname
+                  FROM pg_attrdef JOIN pg_attribute ON attrelid = adrelid AND attnum = adnum
+                  JOIN pg_depend d ON d.classid = 'pg_attrdef'::regclass AND d.objid = pg_attrdef.oid
                  WHERE adrelid = c.oid AND d.refclassid = 'pg_class'::regclass
                    AND pg_get_expr(adbin, adrelid) ~ '^nextval\(''.*''::regclass\)$') AS used
           JOIN pg_class s ON s.oid = used.sequence AND s.relkind = 'S'
-          JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = used.column
+          JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = used.column
           -- numbers, and domains over them: what 'INV-' || nextval(…) made has no greatest value
           JOIN pg_type t ON t.oid = atttypid AND typcategory = 'N') AS sequences,
        c.oid::bigint AS oid
