@@ -189,7 +189,7 @@ class Rebuild:
             except CommandError as error:
                 # Status 1 of a newer pg_restore that went on: what matters is what it stumbled over.
                 if is_own or error.status != 1 or faults:
-                    raise _explain(error, server, faults, places) from error
+                    raise _explain(error, server, faults, places, whole=self.whole) from error
 
     @contextlib.contextmanager
     def _readable(self, file: Loading) -> Generator[Placed]:
@@ -317,7 +317,9 @@ class Rebuild:
                 raise server.explain(error) from error
 
 
-def _explain(error: CommandError, server: Postgres, faults: Sequence[str], places: Sequence[str]) -> RefreshError:
+def _explain(
+    error: CommandError, server: Postgres, faults: Sequence[str], places: Sequence[str], *, whole: bool
+) -> RefreshError:
     if away := explain_host(error, server.host, server.runner):
         return RefreshError(f"pg_restore was ended: {away.message}", hint=away.hint)
     fault = next(iter(faults), error.message)
@@ -327,6 +329,11 @@ def _explain(error: CommandError, server: Postgres, faults: Sequence[str], place
         hint = (
             "the target is as it was; a function of production names that without its schema, and pg_restore searches "
             "none: find the function in the log, ALTER FUNCTION … SET search_path = … in production, then a new backup"
+        )
+    elif not whole and " does not exist" in fault:
+        hint = (
+            "the target is as it was; a function that the tables need reads it, and the archive does not tell: restore "
+            "a table that it names as well (--table), or all of the archive beside: --new NAME"
         )
     return RefreshError(
         f"pg_restore failed{f' at {entry}' if entry else ''}: {fault.removeprefix('pg_restore: error: ')}", hint=hint

@@ -42,7 +42,7 @@ from daybreak.replacement import Replacement
 from daybreak.units import rfc3339
 
 _LONGEST_NAME_BYTES: Final = 63
-_TAKEN: Final = "42P07"
+_TAKEN: Final = {"42P07", "42710", "42723"}  # a relation, a type, a function of that name
 _DEADLINE: Final = timedelta(hours=2)
 
 
@@ -125,7 +125,14 @@ def _rescue(
             shadow.hand_over(server, work.name, how.owner or held.facts.owner)
         with run.step("transfer"):
             run.private.mkdir(mode=0o700, parents=True, exist_ok=True)
-            transfer(server, schema, source=work.name, into=held.name, folder=run.private, deadline=how.deadline)
+            try:
+                transfer(server, schema, source=work.name, into=held.name, folder=run.private, deadline=how.deadline)
+            except SqlError as error:
+                raise RefreshError(
+                    f"{error.message} ({held.name} is as it was)",
+                    hint="what functions of the tables call by schema and name has to be in there as it is in "
+                    "production; or restore all of the archive beside: --new NAME",
+                ) from error
         with _kept_when_proven(run, server, held.name, schema):
             _prove(work, schema)
             with run.step("analyze"):
@@ -136,13 +143,24 @@ def _rescue(
 
 def _require_extensions(held: Held, wanted: Rescue) -> None:
     """Nothing is made in the target but the schema: an extension that the tables need has to be there."""
-    rows = held.server.query("SELECT extname AS name FROM pg_extension", dbname=held.name)
-    missing = sorted(set(wanted.extensions) - {str(row["name"]) for row in rows})
+    rows = held.server.query(
+        "SELECT extname AS name, nspname AS schema FROM pg_extension JOIN pg_namespace n ON n.oid = extnamespace",
+        dbname=held.name,
+    )
+    there = {str(row["name"]): str(row["schema"]) for row in rows}
+    missing = sorted(wanted.extensions.keys() - there.keys())
     if missing:
         raise RefreshError(
             f"the tables need {', '.join(missing)}, which {held.name} does not have as extensions",
             hint=f"in {held.name}: {'; '.join(f'CREATE EXTENSION {identifier(one)}' for one in missing)}",
         )
+    for name, schema in wanted.extensions.items():
+        if schema and schema != there[name]:
+            raise RefreshError(
+                f"the tables need {name} in the schema {schema}, and {held.name} has it in {there[name]}",
+                hint=f"in {held.name}: ALTER EXTENSION {identifier(name)} SET SCHEMA {identifier(schema)}; or restore "
+                "all of the archive beside it: --new NAME",
+            )
 
 
 def _gather(work: Rebuild, wanted: Rescue, schema: str) -> None:
@@ -172,11 +190,12 @@ def _gather(work: Rebuild, wanted: Rescue, schema: str) -> None:
         )
         shadow.gather(server, work.name, schema)
     except SqlError as error:
-        if error.sqlstate != _TAKEN:
+        if error.sqlstate not in _TAKEN:
             raise
         raise RefreshError(
             f"the tables do not fit into one schema: {error.message}",
-            hint="two of their names are equal: restore them one after another, each with its --as-schema",
+            hint="two of their names are equal: restore them one after another, each with its --as-schema; or all of "
+            "the archive beside: --new NAME",
         ) from error
 
 

@@ -45,7 +45,10 @@ _OWNED_BY: Final = re.compile(r'OWNED BY ((?:"(?:[^"]|"")+"|[^\s".]+)\.(?:"(?:[^
 #: Constraints whose index mostly takes its operators from an extension; pg_dump does not say that they need it.
 _MAYBE_BTREE_GIST: Final = re.compile(r"EXCLUDE USING gist .*WITH (?!&&)|WITHOUT OVERLAPS", re.DOTALL)
 _BTREE_GIST: Final = "btree_gist"
+_WITH_SCHEMA: Final = re.compile(r'WITH SCHEMA ("(?:[^"]|"")+"|[^\s;]+);')
 _CREATED: Final = re.compile(r'CREATE (?:UNLOGGED )?TABLE ((?:"(?:[^"]|"")+"|[^\s".(]+)\.(?:"(?:[^"]|"")+"|[^\s".(]+))')
+_BODY: Final = "\n    AS "  # of a routine; what one without it (BEGIN ATOMIC) calls, PostgreSQL knows
+_CALL: Final = re.compile(r'(?:("(?:[^"]|"")+"|[\w$]+)\s*\.\s*)?("(?:[^"]|"")+"|[\w$]+)\s*\(')
 _INHERITS: Final = re.compile(r"^\)\s*INHERITS \((.+)\)", re.MULTILINE)
 
 
@@ -57,7 +60,7 @@ class Rescue:
     tables: tuple[tuple[str, str], ...]  # (schema, name) as the archive has them, partitions included
     names: tuple[tuple[str, str], ...]  # the same as text, whatever the archive's encoding
     asked: tuple[str, ...]  # as they are written in the archive, `schema.name`, as text
-    extensions: tuple[str, ...]  # that these tables need
+    extensions: Mapping[str, str]  # that these tables need -> the schema that it is in
 
 
 def narrow(selection: Selection, wanted: Sequence[str], *, codec: str = "utf-8") -> Rescue:
@@ -86,7 +89,7 @@ def narrow(selection: Selection, wanted: Sequence[str], *, codec: str = "utf-8")
         tables=tuple((one.schema or "", one.name) for one in picked.values()),
         names=tuple(picked),
         asked=names,
-        extensions=tuple(one.name for one in chosen if one.kind == "EXTENSION"),
+        extensions={one.name: _extension_schema(one) for one in chosen if one.kind == "EXTENSION"},
     )
 
 
@@ -101,9 +104,7 @@ def _find(name: str, tables: Mapping[tuple[str, str], Entry], selection: Selecti
             f"--table {name}: not a schema and a table",
             hint="say schema.table, and quote what SQL wants quoted: --table '\"My Schema\".orders'",
         )
-    parts = [
-        (word[1:-1].replace('""', '"'),) * 2 if word[0] == '"' else (word, word.lower()) for word in match.groups()
-    ]
+    parts = [(_plain(word) if word[0] == '"' else word, _plain(word)) for word in match.groups()]
     (schema, lower_schema), (table, lower_table) = parts
     found = tables.get((schema, table)) or tables.get((lower_schema, lower_table))
     if found is not None:
@@ -128,6 +129,10 @@ class _Picking:
         self.tables = tables
         self.chosen: set[int] = set()
         named = {(one.schema, one.name): one.id for one in entries if one.kind == "TABLE"}
+        self.routines: dict[str, list[Entry]] = {}
+        for one in entries:
+            if one.kind in {"FUNCTION", "PROCEDURE"}:
+                self.routines.setdefault(one.name.partition("(")[0], []).append(one)
         #: partition -> the table that it is one of
         self.roots: dict[int, int] = {}
         for one in entries:
@@ -180,9 +185,30 @@ class _Picking:
 
     def _unsaid(self, one: Entry) -> Iterable[int]:
         """What an entry needs without depending on it."""
+        if one.kind in {"FUNCTION", "PROCEDURE"}:
+            return self._called(one)
         if one.kind != "CONSTRAINT" or not _MAYBE_BTREE_GIST.search(one.definition or ""):
             return ()
         return (other.id for other in self.entries if other.kind == "EXTENSION" and other.name == _BTREE_GIST)
+
+    def _called(self, one: Entry) -> Iterable[int]:
+        """The routines that the body of one calls, by their names, as far as they need no further table."""
+        body = (one.definition or "").partition(_BODY)[2]
+        for schema, name in {(_plain(schema), _plain(name)) for schema, name in _CALL.findall(body)}:
+            found = [each for each in self.routines.get(name, ()) if not schema or each.schema == schema]
+            if len({each.schema for each in found}) == 1:  # else nobody knows which is meant
+                yield from (each.id for each in found if self._is_alone(each.id))
+
+    def _is_alone(self, number: int) -> bool:
+        """Whether an entry needs no relation but the wanted tables."""
+        seen: set[int] = set()
+        waiting = [number]
+        while waiting:
+            one = waiting.pop()
+            if one not in seen and one in self.by_id and one not in self.tables:
+                seen.add(one)
+                waiting += self.by_id[one].dependencies
+        return not any("TABLE" in self._kind(one) or "VIEW" in self._kind(one) for one in seen)
 
     def _kind(self, number: int) -> str:
         return self.by_id[number].kind if number in self.by_id else ""
@@ -262,6 +288,17 @@ def moved(manifest: Manifest, schema: str) -> Manifest:
         ),
         sequences=tuple(replace(one, schema=schema) for one in manifest.sequences),
     )
+
+
+def _plain(word: str) -> str:
+    """A name as the catalogue has it."""
+    return word[1:-1].replace('""', '"') if word.startswith('"') else word.lower()
+
+
+def _extension_schema(one: Entry) -> str:
+    """The schema that an extension is made in; empty where it has none of its own."""
+    found = _WITH_SCHEMA.search(one.definition or "")
+    return _plain(found[1]) if found else ""
 
 
 def _last(relation: str) -> str:
