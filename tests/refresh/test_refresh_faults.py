@@ -342,3 +342,24 @@ def test_a_function_that_finds_another_by_its_search_path_is_explained(site: Cou
     log = Path(site.json("run", "show", said["run"])["log"]).read_text()
     assert "outer_one" in log  # which the hint sends to
     assert state_of(site) == before
+
+
+def test_a_check_that_reads_another_table_is_explained_and_the_way_out_works(site: Couple) -> None:
+    site.prod.psql(
+        "CREATE TABLE known (id int); CREATE FUNCTION is_known(id int) RETURNS boolean LANGUAGE sql AS"
+        " 'SELECT EXISTS (SELECT FROM public.known k WHERE k.id = $1)'; INSERT INTO known VALUES (1);"
+        "CREATE TABLE asking (id int, text text, CONSTRAINT asked CHECK (is_known(id)));"
+        "INSERT INTO asking SELECT 1, md5(n::text) FROM generate_series(1, 2000) AS n",  # the largest is loaded first
+        site.prod_db,
+    )
+    before = state_of(site)
+    said = site.refresh(expect=15)
+    assert 'violates check constraint "asked"' in said["message"]
+    assert "add it again as NOT VALID" in said["hint"]
+    assert state_of(site) == before
+    site.prod.psql(
+        "ALTER TABLE asking DROP CONSTRAINT asked;"
+        "ALTER TABLE asking ADD CONSTRAINT asked CHECK (is_known(id)) NOT VALID",
+        site.prod_db,
+    )
+    assert site.refresh("--fresh")["proof"]["different"] == 0

@@ -330,6 +330,12 @@ def _explain(
             "the target is as it was; a function of production names that without its schema, and pg_restore searches "
             "none: find the function in the log, ALTER FUNCTION … SET search_path = … in production, then a new backup"
         )
+    elif "violates check constraint" in fault:
+        hint = (
+            "the target is as it was; production has these rows, so the check asks for more than its row: another "
+            "table, whose rows may come later. In production, drop it and add it again as NOT VALID: then a dump has "
+            "it behind the rows; or make a trigger of it"
+        )
     elif not whole and " does not exist" in fault:
         hint = (
             "the target is as it was; a function that the tables need reads it, and the archive does not tell: restore "
