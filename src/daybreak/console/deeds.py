@@ -15,9 +15,11 @@ from urllib.parse import urlencode
 from daybreak.console import targets
 from daybreak.console.people import Role
 from daybreak.console.targets import Target
+from daybreak.console.views.freshness import is_undone
 from daybreak.console.wishes import Drilling, Field, Forgetting, Holding, Nothing, Refreshing, Restoring, Typed
 from daybreak.console.world import Look
 from daybreak.errors import UsageError
+from daybreak.jobs import hold as holding
 from daybreak.runner.words import (
     Accept,
     Act,
@@ -205,10 +207,15 @@ def _refresh(look: Look, names: Names, wish: Refreshing) -> Deed:
         kind="checkbox",
         value="yes" if wish.first else "",
     )
+    held = look.catalog.holds.get(plan.target.name, at=look.at)
+    warned = (
+        (f"{plan.target.name} is {holding.hold_text(held)}. As long as it is, a refresh is skipped.",) if held else ()
+    )
     return Deed(
         title=f"Refresh {plan.target.name} from {plan.backup.database.name}",
         button=f"Replace {plan.target.name} now",
         text=(
+            *warned,
             f"{plan.target.name} gets the data of {plan.backup.database.name}, proven before the swap.",
             "What is there now is kept, until the next refresh, for undo. Its sessions are ended for a moment.",
         ),
@@ -217,18 +224,21 @@ def _refresh(look: Look, names: Names, wish: Refreshing) -> Deed:
         back="/dev",
         target=targets.database_target(look, plan.target),
         identify=plan.target.name,
+        also=((f"/dev/{plan.target.name}/release", f"Release {plan.target.name} first …"),) if held else (),
         fields=(first,) if never else (),
     )
 
 
 def _undo(look: Look, names: Names, _wish: Typed) -> Deed:
     database = pick(look.settings.databases, names["database"], "database")
+    again = is_undone(look, database.name)
+    what = "what its last refresh brought" if again else "its data from before the last refresh"
     return Deed(
-        title=f"Undo the last refresh of {database.name}",
-        button=f"Bring back the {database.name} from before",
+        title=f"Undo the undo of {database.name}" if again else f"Undo the last refresh of {database.name}",
+        button=f"Bring back the refreshed {database.name}" if again else f"Bring back the {database.name} from before",
         text=(
-            f"{database.name} has its data from before the last refresh again. What it has now is kept in its place,",
-            "so that an undo can be undone. Its sessions are ended for a moment.",
+            f"{database.name} has {what} again. What it has now is kept in its place,",
+            "so that this can be undone. Its sessions are ended for a moment.",
         ),
         asks=Undo(database=database.name),
         subject=f"database {database.name}",
@@ -242,7 +252,8 @@ def _hold(look: Look, names: Names, wish: Holding) -> Deed:
     database = pick(look.settings.databases, names["database"], "database")
     if database.protected:
         raise UsageError(f"{database.name} is production: nothing ever replaces it, so there is nothing to hold")
-    until = wish.instant(look.at, look.zone)
+    zone = holding.zone_of(look.settings.refreshes.values(), database.name, look.settings.timezone)
+    until = wish.instant(look.at, zone)
     held = look.catalog.holds.get(database.name, at=look.at)
     release = f"{database.name} is held by {held.by}: {held.why}. Release it …" if held is not None else ""
     return Deed(

@@ -15,7 +15,7 @@ from daybreak.catalog import Catalog
 from daybreak.catalog.records import Hold
 from daybreak.errors import UsageError
 from daybreak.jobs.run import RunContext, Skip, now
-from daybreak.model import Database
+from daybreak.model import Database, RefreshPlan
 from daybreak.schedule import parse_zone
 from daybreak.units import parse_duration, show_instant
 
@@ -50,6 +50,12 @@ def hold(
     made = Hold(database=database.name, until=end, why=" ".join(why.split()), by=by, at=at)
     catalog.holds.set(made)
     return made
+
+
+def zone_of(refreshes: Iterable[RefreshPlan], target: str, otherwise: str) -> tzinfo:
+    """The zone in which a date is meant that ends a hold: the one in which the database is refreshed."""
+    schedules = [one.schedule for one in refreshes if one.target.name == target]
+    return parse_zone(next((one.timezone for one in schedules if one is not None), otherwise))
 
 
 def release(catalog: Catalog, database: Database) -> Hold | None:

@@ -17,7 +17,6 @@ from daybreak.jobs.connect import connect
 from daybreak.jobs.plan import RefreshOutlook, look_ahead
 from daybreak.jobs.run import RunContext, now
 from daybreak.model import Database, Identity, Run
-from daybreak.schedule import parse_zone
 from daybreak.site.base import Base, pick, send_offsite
 from daybreak.site.timing import in_slot
 
@@ -126,8 +125,7 @@ class Targets(Base):
     def hold(self, name: str, *, until: str | None, why: str, by: str) -> Hold:
         """`daybreak hold`; a date is meant in the zone in which the database is refreshed."""
         database = pick(self.settings.databases, name, "database")
-        schedules = [one.schedule for one in self.settings.refreshes.values() if one.target.name == database.name]
-        zone = parse_zone(next((one.timezone for one in schedules if one is not None), self.settings.timezone))
+        zone = holding.zone_of(self.settings.refreshes.values(), database.name, self.settings.timezone)
         return holding.hold(self.catalog, database, self.protected, until=until, zone=zone, why=why, by=by)
 
     def release(self, name: str) -> Hold | None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import takewhile
 from typing import Any, Final, cast
 
 from daybreak import schedule
@@ -60,6 +61,7 @@ class Freshness:
     proven: bool
     run: str
     held: Held | None
+    undone: bool  # whether it has again what it had before its last refresh
     previous: str  # the run whose replaced database is kept for undo
     previous_at: datetime | None
     next_at: datetime | None
@@ -70,27 +72,32 @@ class Freshness:
 def freshness_of(look: Look, plan: RefreshPlan) -> Freshness:
     """How the target of a refresh stands."""
     target = plan.target.name
-    ended = _ended(look, plan)
-    done = [one for one in ended if one.state is RunState.SUCCEEDED or has_swapped(one)]
+    ended = _ended(look, target)
+    done = _swapped(ended)
     last = done[0] if done else None
+    undone = _undone(done)
+    # An undo that was undone brings back what the last refresh brought.
+    source = last if undone else next((one for one in done if one.kind != "undo"), last)
     holds = look.catalog.holds.get(target, at=look.at)
     previous = next(iter(look.catalog.databases.open_creations(target, role=Role.PREVIOUS)), None)
-    told = _refreshed(look, last) if last is not None else None
+    told = _refreshed(look, source) if source is not None else None
     taken = told.taken_at if told is not None else None
-    tried = next((one for one in ended if one.kind == "refresh" or one is last), None)
+    own = (one for one in ended if (one.kind == "refresh" and one.plan == plan.name) or one is last)
+    tried = next(own, None)
     failed = tried is not None and tried.state in {RunState.FAILED, RunState.LOST}
     return Freshness(
         plan=plan.name,
         target=target,
         backup=plan.backup.name,
-        tone=_tone(look, plan, last, told, failed=failed),
-        sentence=_sentence(look, target, last, told),
+        tone=_tone(look, plan, last, told, failed=failed, undone=undone),
+        sentence=_sentence(look, target, told, undone=undone),
         taken_at=taken,
         refreshed_at=last.ended_at if last else None,
         age_s=(look.at - taken).total_seconds() if taken else None,
         proven=told.proven if told else False,
         run=last.id if last else "",
         held=_held(holds),
+        undone=undone,
         previous=previous.run if previous else "",
         previous_at=previous.created_at if previous else None,
         next_at=schedule.next_after(plan.schedule, look.at) if plan.schedule else None,
@@ -99,11 +106,28 @@ def freshness_of(look: Look, plan: RefreshPlan) -> Freshness:
     )
 
 
-def _ended(look: Look, plan: RefreshPlan) -> list[Run]:
-    """What replaced the target, or tried to, newest first."""
-    found = look.catalog.history.runs(RunFilter(plan=plan.name, kind="refresh"), limit=_SEEN)
-    for kind in ("pull", "undo"):
-        found += look.catalog.history.runs(RunFilter(plan=plan.target.name, kind=kind), limit=HISTORY)
+def is_undone(look: Look, target: str) -> bool:
+    """Whether a target has again what it had before its last refresh."""
+    return _undone(_swapped(_ended(look, target)))
+
+
+def _undone(done: Sequence[Run]) -> bool:
+    """The same of those that swapped, newest first: each undo exchanges the two databases, so a second one is none."""
+    undos = sum(1 for _ in takewhile(lambda one: one.kind == "undo", done))
+    return undos % 2 == 1
+
+
+def _swapped(ended: Sequence[Run]) -> list[Run]:
+    return [one for one in ended if one.state is RunState.SUCCEEDED or has_swapped(one)]
+
+
+def _ended(look: Look, target: str) -> list[Run]:
+    """What replaced a target, or tried to, newest first: by any of its refreshes."""
+    history, plans = look.catalog.history, look.settings.refreshes.values()
+    wanted = [("refresh", one.name) for one in plans if one.target.name == target]
+    found: list[Run] = []
+    for kind, name in (*wanted, ("pull", target), ("undo", target)):
+        found += history.runs(RunFilter(plan=name, kind=kind), limit=_SEEN)
     told = [one for one in found if one.state is not RunState.SKIPPED and one.state.ended]
     return sorted(told, key=lambda one: one.requested_at, reverse=True)
 
@@ -143,20 +167,22 @@ def _taken(look: Look, result: Mapping[str, object]) -> datetime | None:
     return record.archive.taken_at if record else None
 
 
-def _tone(look: Look, plan: RefreshPlan, last: Run | None, told: Refreshed | None, *, failed: bool) -> Tone:
+def _tone(
+    look: Look, plan: RefreshPlan, last: Run | None, told: Refreshed | None, *, failed: bool, undone: bool
+) -> Tone:
     if last is None:
         return Tone.WARN if failed else Tone.NONE
-    if failed or last.kind == "undo" or (told is not None and not told.proven):
+    if failed or undone or (told is not None and not told.proven):
         return Tone.WARN
     if plan.schedule is None and last.ended_at is not None and look.at - last.ended_at > _OLD:
         return Tone.WARN
     return TONES[last.state]
 
 
-def _sentence(look: Look, target: str, last: Run | None, told: Refreshed | None) -> str:
-    if last is None or told is None:
+def _sentence(look: Look, target: str, told: Refreshed | None, *, undone: bool) -> str:
+    if told is None:
         return f"{target} was never refreshed by Daybreak"
-    if last.kind == "undo":
+    if undone:
         return f"{target} is as it was before its last refresh: that was undone"
     if told.taken_at is None:
         return f"{target} was replaced, by an archive of which nobody knows when it was taken"

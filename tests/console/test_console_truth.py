@@ -1,0 +1,122 @@
+"""What pages say of a target, a run and a setting is so: after an undo of an undo, under a hold, of another copy."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from console_view_samples import AT, AsPerson, person_of, sample_settings, sample_world
+from litestar.testing import TestClient
+
+from daybreak.catalog import Catalog
+from daybreak.catalog.records import Hold
+from daybreak.config import Settings
+from daybreak.console import api, asking, pages
+from daybreak.console.app import build
+from daybreak.console.people import Role
+from daybreak.model import Run, RunState
+
+SWAPPED: dict[str, object] = {"outage_ms": 12.0, "failed_connects": 0}
+BROUGHT = SWAPPED | {
+    "archive": {"id": "20261122-080003-0000", "taken_at": "2026-11-22T08:00:03+00:00"},
+    "proof": {"tables": 40, "compared": 40, "equal": 40, "different": 0},
+}
+
+
+def ended(catalog: Catalog, kind: str, plan: str, at: datetime, *, result: Any = None, **more: Any) -> Run:
+    """A run that ended, well where nothing else is said."""
+    run = Run(
+        id=f"{at:%Y%m%d-%H%M%S}-abcd",
+        plan=plan,
+        kind=kind,
+        state=more.pop("state", RunState.SUCCEEDED),
+        trigger="cli",
+        requested_at=at,
+        started_at=at,
+        ended_at=at + timedelta(seconds=5),
+        result=result or {},
+        **more,
+    )
+    catalog.runs.insert(run)
+    return run
+
+
+def browser(folder: Path, settings: Settings | None = None) -> TestClient[Any]:
+    """Somebody who may everything and has shown who he is; nobody answers for the runner."""
+    person = replace(person_of(Role.ADMIN), fresh_until=AT + timedelta(minutes=5))
+    world = sample_world(folder, settings=settings or sample_settings(folder))
+    handlers = [*pages.handlers(), *api.handlers(), *asking.handlers(lambda *_: None)]
+    return TestClient(build(world, handlers=handlers, middleware=[AsPerson(person)]))
+
+
+def target_of(client: TestClient[Any]) -> dict[str, Any]:
+    return client.get("/api/dev").json()["targets"][0]["fresh"]
+
+
+def test_an_undo_that_was_undone_is_told_as_what_it_brought_back(tmp_path: Path) -> None:
+    with Catalog.open(tmp_path) as catalog:
+        ended(catalog, "refresh", "weekly", AT - timedelta(hours=9), result=BROUGHT)
+    for number in range(1, 4):
+        with Catalog.open(tmp_path) as catalog:
+            ended(catalog, "undo", "dev", AT - timedelta(hours=9 - number), result=SWAPPED)
+        with browser(tmp_path) as client:
+            told, asked = target_of(client), client.get("/dev/dev/undo").text
+            undone = number % 2 == 1
+            assert told["undone"] is undone
+            assert ("that was undone" in told["sentence"]) is undone
+            assert ("production of Sunday 22 November" in told["sentence"]) is not undone
+            assert told["proven"] is not undone
+            assert (told["tone"] == "warning") is undone
+            assert ("Undo the undo of dev" in asked) is undone
+            assert ("Undo the last refresh of dev" in asked) is not undone
+            assert ("that was undone" in client.get("/").text) is undone
+
+
+def test_a_target_of_two_refreshes_is_what_the_newest_of_them_brought(tmp_path: Path) -> None:
+    settings = sample_settings(tmp_path)
+    weekly = settings.refreshes["weekly"]
+    two = replace(settings, refreshes={"weekly": weekly, "monthly": replace(weekly, name="monthly")})
+    with Catalog.open(tmp_path) as catalog:
+        ended(catalog, "refresh", "weekly", AT - timedelta(days=9), result=BROUGHT)
+        newer = BROUGHT | {"archive": {"id": "x", "taken_at": "2026-11-24T08:00:03+00:00"}}
+        ended(catalog, "refresh", "monthly", AT - timedelta(days=1), result=newer)
+    with browser(tmp_path, two) as client:
+        sentences = {one["fresh"]["sentence"] for one in client.get("/api/dev").json()["targets"]}
+        assert sentences == {"dev = production of Tuesday 24 November 02:00 CST, proven equal"}
+
+
+def test_a_refresh_of_what_is_held_says_so_before_anybody_decides(tmp_path: Path) -> None:
+    with Catalog.open(tmp_path) as catalog:
+        catalog.holds.set(Hold(database="dev", until=AT + timedelta(days=2), why="the demo", by="otto", at=AT))
+    with browser(tmp_path) as client:
+        page = client.get("/dev/weekly/refresh").text
+        assert "by otto: the demo. As long as it is, a refresh is skipped." in page
+        assert 'href="/dev/dev/release"' in page
+    with Catalog.open(tmp_path) as catalog:
+        catalog.holds.release("dev")
+    with browser(tmp_path) as client:
+        assert "a refresh is skipped" not in client.get("/dev/weekly/refresh").text
+
+
+@pytest.mark.parametrize("text", ["2026-12-24", "2026-12-24T00:00"])
+def test_the_date_of_a_hold_is_meant_where_the_target_is_refreshed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    settings = sample_settings(tmp_path)
+    weekly = settings.refreshes["weekly"]
+    assert weekly.schedule is not None
+    tokyo = replace(weekly, schedule=replace(weekly.schedule, timezone="Asia/Tokyo"))
+    asked: list[Any] = []
+
+    def answer(_world: object, request: Any) -> dict[str, Any]:
+        asked.append(request)
+        return {}
+
+    monkeypatch.setattr(asking, "answer", answer)
+    with browser(tmp_path, replace(settings, refreshes={"weekly": tokyo})) as client:
+        client.post("/dev/dev/hold", data={"why": "the demo", "until": text}, follow_redirects=False)
+    until = datetime.fromisoformat(asked[-1].until)
+    assert until.astimezone(UTC) == datetime(2026, 12, 23, 15, tzinfo=UTC)
