@@ -11,6 +11,7 @@ import stat
 import threading
 from datetime import timedelta
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 import segno
@@ -477,8 +478,51 @@ def test_a_wrong_code_switches_nothing_on(house: House) -> None:
     browser = house.signed_in("ada")
     browser.step_up()
     browser.post("/account/factor")
-    assert browser.post("/account/factor/confirm", {"code": "000000"}).status_code == 400
+    key = re.search(r"<code>[A-Z2-7 ]+</code>", browser.get("/account/factor").text)
+    again = browser.post("/account/factor/confirm", {"code": "000000"})
+    assert again.status_code == 400
+    assert key
+    assert key[0] in again.text  # the app has that one by now: another one would be an account more in it
+    assert "that code does not fit" in again.text
+    assert 'name="code"' in again.text
+    assert browser.get("/account/factor/confirm").headers["location"] == "/account/factor"
     assert house.browser().sign_in("ada").status_code == 303
+
+
+def test_a_password_of_ones_own_that_is_none_is_asked_for_again(house: House) -> None:
+    browser = house.signed_in("ada")
+    browser.step_up()
+    for given, why in ({"password": "a" * 14, "again": "b" * 14}, "differ"), ({"password": "x", "again": "x"}, "12"):
+        answer = browser.post("/account/password", given)
+        assert answer.status_code == 400
+        assert why in answer.text
+        assert 'action="/account/password"' in answer.text
+    assert browser.get("/account/password").headers["location"] == "/account"
+
+
+@pytest.mark.parametrize(
+    ("referer", "back"),
+    [
+        ("http://127.0.0.1:8317/people?done=role", "/people"),
+        ("http://127.0.0.1:8317/people?a=%2F&done=role", "/people?a=%2F"),
+        ("http://127.0.0.1:8317//evil.example/", ""),
+        ("https://evil.example/people", ""),
+        ("", ""),
+    ],
+)
+def test_a_form_that_was_refused_leads_back_to_its_page(house: House, referer: str, back: str) -> None:
+    browser = house.signed_in("ada", Role.ADMIN)
+    browser.step_up()
+    answer = browser.post(
+        "/people/role", {"name": "ada", "role": "viewer"}, page="/people", headers={"Referer": referer}
+    )
+    assert answer.status_code == 403
+    assert ("Back to the form" in answer.text) == bool(back)
+    assert "evil" not in answer.text
+    assert f'href="{back or "/"}"' in answer.text
+    gone = house.browser().http.post("/people/role", headers={"Referer": referer})
+    assert gone.status_code == 401
+    assert (f'href="/sign-in?to={quote(back)}"' if back else 'href="/sign-in"') in gone.text
 
 
 def test_the_second_look_needs_the_code_too(house: House) -> None:

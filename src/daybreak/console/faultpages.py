@@ -19,6 +19,7 @@ from litestar.exceptions import HTTPException, ValidationException
 
 from daybreak.console.accounts.words import clean
 from daybreak.console.guards import person_of
+from daybreak.console.origins import local_path
 from daybreak.console.people import Person, Role
 from daybreak.errors import Busy, ConfigError, DaybreakError, Refused, UsageError
 from daybreak.secret import mask
@@ -52,9 +53,9 @@ class StepUpNeeded(Exception):  # noqa: N818 -- not a fault: something is needed
 
 
 def answer_of(
-    app: Litestar, path: str, status: int, message: str = "", hint: str = "", *, person: object = None
+    app: Litestar, path: str, status: int, message: str = "", hint: str = "", *, person: object = None, back: str = ""
 ) -> tuple[str, str]:
-    """The body and media type of an answer where something is wrong."""
+    """The body and media type of an answer where something is wrong; `back` is the page whose form was sent."""
     title = _TITLES.get(status, HTTPStatus(status).phrase)
     if path.startswith("/api/"):
         document = {"status": status, "message": mask(message) or title, "hint": mask(hint)}
@@ -65,6 +66,7 @@ def answer_of(
         "message": mask(message),
         "hint": mask(hint),
         "status": status,
+        "back": back,
         "person": person,
         "csrf": getattr(person, "csrf", ""),
         "path": path,
@@ -94,8 +96,20 @@ def _answer(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
         _LOG.error("fault %s: %s", number, mask("".join(traceback.format_exception(error))))
         status, message, hint = _BUG, f"the log has more under {number}", "try again; if it stays so, report it"
     path = request.url.path
-    body, media = answer_of(request.app, path, status, message, hint, person=person_of(request))
+    back = came_from(request.method, request.headers)
+    body, media = answer_of(request.app, path, status, message, hint, person=person_of(request), back=back)
     return Response(content=body, status_code=status, media_type=media, headers=dict(headers))
+
+
+def came_from(method: str, headers: Mapping[str, str]) -> str:
+    """The page of ours whose form was sent, as the browser says; "" where none was, or it does not say."""
+    at = urlsplit(headers.get("referer", "") if method == "POST" else "")
+    if not at.netloc or at.netloc.lower() != headers.get("host", "").lower():
+        return ""
+    # What a page said was done is not said again.
+    query = "&".join(one for one in at.query.split("&") if not one.startswith("done="))
+    found = local_path(f"{at.path}{'?' * bool(query)}{query}")
+    return "" if found == "/" else found
 
 
 def words_for(error: DaybreakError, person: Person | None) -> tuple[str, str]:
@@ -136,7 +150,7 @@ def _step_up(request: Request[Any, Any, Any]) -> Response[Any]:
         }
         return Response(content=json.dumps(document), status_code=403, media_type=_JSON)
     # What a form said is not kept: its page asks again.
-    at = urlsplit(str(request.url) if request.method == "GET" else request.headers.get("referer", ""))
-    ours = at.netloc.lower() == request.headers.get("host", "").lower()
-    back = f"{at.path}{'?' * bool(at.query)}{at.query}" if ours else "/"
+    query = request.url.query
+    here = f"{path}{'?' * bool(query)}{query}"
+    back = here if request.method == "GET" else came_from(request.method, request.headers) or "/"
     return Response(content="", status_code=303, headers={"Location": f"/step-up?to={quote(back, safe='')}"})

@@ -59,12 +59,12 @@ def by(request: Asked) -> By:
 
 
 def _own(accounts: Accounts) -> list[ControllerRouterHandler]:
-    @get("/account", sync_to_thread=True, include_in_schema=False, guards=[needs(Role.VIEWER)])
-    def account(request: Asked, done: FromQuery[str] = "") -> Response[Any]:
+    def shown(request: Asked, *, done: str = "", fault: UsageError | None = None) -> Response[Any]:
         session = session_of(request)
         return page(
             request,
             "accounts/account.html",
+            status=200 if fault is None else 400,
             user=session.user,
             here=session,
             sessions=accounts.sessions.list(session.user, at(request)),
@@ -73,14 +73,26 @@ def _own(accounts: Accounts) -> list[ControllerRouterHandler]:
             place=place(request),
             named=named(request),
             shortest=SHORTEST_PASSWORD,
-            done=_DONE.get(done, ""),
+            done=done,
+            fault=fault,
         )
+
+    @get("/account", sync_to_thread=True, include_in_schema=False, guards=[needs(Role.VIEWER)])
+    def account(request: Asked, done: FromQuery[str] = "") -> Response[Any]:
+        return shown(request, done=_DONE.get(done, ""))
+
+    @get("/account/password", sync_to_thread=False, include_in_schema=False, guards=[needs(Role.VIEWER)])
+    def back() -> Response[Any]:
+        return going("/account")  # where its form came again, whoever had to show who he is comes to this
 
     @post("/account/password", sync_to_thread=True, include_in_schema=False, guards=[needs(Role.VIEWER), fresh()])
     def password(request: Asked, data: Fields) -> Response[Any]:
         session, new = session_of(request), data.get("password", "")
-        require_twice(new, data.get("again", ""))
-        accounts.users.set_password(session.user.name, new, at(request), by(request))
+        try:
+            require_twice(new, data.get("again", ""))
+            accounts.users.set_password(session.user.name, new, at(request), by(request))
+        except UsageError as fault:
+            return shown(request, fault=fault)
         return _new_session(accounts, request, session.user, going("/account?done=password"))
 
     @post("/account/sessions/end", sync_to_thread=True, include_in_schema=False, guards=[needs(Role.VIEWER)])
@@ -91,7 +103,7 @@ def _own(accounts: Accounts) -> list[ControllerRouterHandler]:
         accounts.audit.add(user.name, "end session", data["session"], "done", at(request), address=address_of(request))
         return going("/account?done=session")
 
-    return [account, password, end]
+    return [account, back, password, end]
 
 
 def _own_factor(accounts: Accounts) -> list[ControllerRouterHandler]:
@@ -104,25 +116,21 @@ def _own_factor(accounts: Accounts) -> list[ControllerRouterHandler]:
 
     @get("/account/factor", sync_to_thread=True, include_in_schema=False, guards=own)
     def show(request: Asked) -> Response[Any]:
-        user = session_of(request).user
-        secret = accounts.factors.waiting(user)
-        if not secret:
-            return going("/account")
-        address = accounts.factors.address(user, secret)
-        groups = " ".join(secret[n : n + 4] for n in range(0, len(secret), 4))
-        return page(
-            request,
-            "accounts/factor.html",
-            secret=groups,
-            address=address,
-            picture=charts.code(address),
-            fault=None,
-        )
+        return _factor(accounts, request)
+
+    @get("/account/factor/confirm", sync_to_thread=False, include_in_schema=False, guards=[needs(Role.VIEWER)])
+    def back() -> Response[Any]:
+        return going("/account/factor")  # where its form came again, whoever had to show who he is comes to this
 
     @post("/account/factor/confirm", sync_to_thread=True, include_in_schema=False, guards=own)
     def confirm(request: Asked, data: Fields) -> Response[Any]:
         session = session_of(request)
-        codes = accounts.factors.confirm(session.user, data.get("code", ""), at(request), by(request), but=session.hash)
+        try:
+            codes = accounts.factors.confirm(
+                session.user, data.get("code", ""), at(request), by(request), but=session.hash
+            )
+        except UsageError as fault:  # the same key again: the app has it already
+            return _factor(accounts, request, fault)
         return page(request, "accounts/codes.html", codes=codes)
 
     @post("/account/codes", sync_to_thread=True, include_in_schema=False, guards=own)
@@ -137,7 +145,25 @@ def _own_factor(accounts: Accounts) -> list[ControllerRouterHandler]:
         accounts.factors.switch_off(session_of(request).user, at(request), by(request))
         return going("/account?done=factor-off")
 
-    return [begin, show, confirm, codes, off]
+    return [begin, show, back, confirm, codes, off]
+
+
+def _factor(accounts: Accounts, request: Asked, fault: UsageError | None = None) -> Response[Any]:
+    """The page with the key that waits for its first code; without one there is nothing to confirm."""
+    user = session_of(request).user
+    secret = accounts.factors.waiting(user)
+    if not secret:
+        return going("/account")
+    address = accounts.factors.address(user, secret)
+    return page(
+        request,
+        "accounts/factor.html",
+        status=200 if fault is None else 400,
+        secret=" ".join(secret[n : n + 4] for n in range(0, len(secret), 4)),
+        address=address,
+        picture=charts.code(address),
+        fault=fault,
+    )
 
 
 def _people(accounts: Accounts) -> list[ControllerRouterHandler]:

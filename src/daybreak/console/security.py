@@ -23,7 +23,7 @@ from litestar.types import ASGIApp, Message, Receive, Scope, Send
 from daybreak.console import cookies, origins
 from daybreak.console.accounts import Accounts, Session
 from daybreak.console.accounts.words import csrf_of, same
-from daybreak.console.faultpages import answer_of, words_for
+from daybreak.console.faultpages import answer_of, came_from, words_for
 from daybreak.console.limits import Buckets, Rate, neighbourhood
 from daybreak.console.people import Person
 from daybreak.console.world import World
@@ -199,8 +199,8 @@ class Security:
         body, media = "", "text/plain"
         if stopped.status != 303:  # noqa: PLR2004 -- a way elsewhere has no page
             app = request.scope["litestar_app"]
-            person = request.person
-            body, media = answer_of(app, request.path, stopped.status, stopped.message, person=person)
+            person, back = request.person, came_from(request.method, request.headers)
+            body, media = answer_of(app, request.path, stopped.status, stopped.message, person=person, back=back)
         content = body.encode()
         told = {"content-type": media, "content-length": str(len(content)), **stopped.headers}
         if stopped.status in {408, 413}:
