@@ -286,3 +286,17 @@ def test_the_manual_names_every_key_that_is_open() -> None:
     for head, found in heads.items():
         wanted = {key for kind in found for key in kind.model_fields if callable(rule(kind, key))}
         assert set(re.findall(r"`(\w+)`", told.get(head, ""))) - {"keep"} == wanted, head
+
+
+def test_a_key_says_whether_it_may_be_taken_away() -> None:
+    tables: dict[str, Any] = {
+        "timezone": "UTC",
+        "backups": {"nightly": {"database": "prod", "archive": "/a/b.dump", "schedule": "02:00", "keep_local": 3}},
+        "repositories": {"r2": {"url": "/srv/r2", "password_file": "/p", "keep": {"daily": 7}}},
+    }
+    removable = {one.setting: one.removable for one in settings_of(tables)}
+    assert removable["timezone"]
+    assert removable["backups.nightly.proof"]  # it is not there
+    assert not removable["backups.nightly.schedule"]
+    assert not removable["backups.nightly.keep_local"]  # less would stay
+    assert not removable["repositories.r2.keep.daily"]

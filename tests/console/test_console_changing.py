@@ -73,6 +73,9 @@ def test_it_is_chosen_looked_at_and_saved_after_a_second_look(served: Served) ->
         chosen = ada.get(asked(SCHEDULE)).text
         assert 'value="02:00"' in chosen
         assert "five cron fields" in chosen
+        assert "not taken away" in chosen
+        assert "taken out of the file" not in chosen
+        assert "taken out of the file" in ada.get(asked("backups.nightly.timezone")).text
         assert "What would change" not in chosen
         late = ada.get(asked(SCHEDULE, "03:30"))
         assert late.status_code == 303

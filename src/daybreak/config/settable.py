@@ -207,6 +207,7 @@ class Setting:
     options: tuple[str, ...]
     value: str  # "" where the file leaves it out
     default: str  # what counts then; "" where the meaning says it
+    removable: bool  # whether its limit lets it be taken out of the file
 
 
 def rule(kind: type[Table], key: str) -> Limit | str | None:
@@ -330,7 +331,20 @@ def _described(kind: type[Table], key: str, setting: str, table: Tables) -> Sett
         options=options,
         value=shown(table.get(key)),
         default=shown(field.default),
+        removable=_is_removable(kind, key, table),
     )
+
+
+def _is_removable(kind: type[Table], key: str, table: Tables) -> bool:
+    if key not in table:
+        return True
+    limit = rule(kind, key)
+    assert callable(limit)
+    try:
+        was, will = _value(kind, key, table), _value(kind, key, {name: table[name] for name in table if name != key})
+    except ValidationError:  # the table is nothing without it
+        return False
+    return was == will or not limit(was, will)
 
 
 @cache

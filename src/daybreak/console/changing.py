@@ -48,6 +48,7 @@ class Option:
     options: list[str]
     value: str
     default: str
+    removable: bool = True  # whether the key may be taken out of the file from here
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
