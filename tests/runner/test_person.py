@@ -154,6 +154,25 @@ def test_what_is_forgotten_is_what_was_looked_at(town: Town, listening: Callable
     assert (again["run"], again["joined"]) == (forgot["run"], True)
 
 
+def test_a_proof_of_another_copy_is_not_the_one_that_goes_on(listening: Callable[[], Runner]) -> None:
+    talk = listening()
+    done(talk, "backup", plan="nightly")
+
+    def source(run: str) -> object:
+        return talk.ask("state", run=run)[0].get("source")
+
+    (here,) = talk.ask("drill", plan="nightly", source="local", key="l" * 24)
+    wait_for(lambda: source(here["run"]) == "local", within_s=30, what="it says what it proves")
+    assert talk.ask("state", run=here["run"])[0]["state"] == "running"
+    (away,) = talk.ask("drill", plan="nightly", source="safe", key="s" * 24)
+    (tab,) = talk.ask("drill", plan="nightly", source="local", key="t" * 24)
+    assert (away["joined"], tab["joined"]) == (False, True)
+    assert away["run"] != here["run"] == tab["run"]
+    for one, copy in ((here, "local"), (away, "safe")):
+        *_, last = talk.ask("follow", run=one["run"])
+        assert (last["state"], last["source"]) == ("succeeded", copy)
+
+
 def test_a_click_is_one_run_whatever_comes_between(town: Town, listening: Callable[[], Runner]) -> None:
     """L9: twice at once, in two tabs, and after a restart of the runner."""
     talk = listening()

@@ -38,6 +38,8 @@ def drill(run: RunContext, plan: BackupPlan, *, restic: Restic | None, wish: Wis
     source = f"drill {restic.name if restic else LOCAL}"
     run.result |= {"source": restic.name if restic else LOCAL, "fetch_s": None}
     run.begin()
+    # Before its end: whoever wants another copy proven must not be sent to this run.
+    run.best_effort(lambda: run.catalog.runs.set_result(run.id, run.result))
     chosen = choose(run, plan.name, [plan]) if restic is None else None
     with contextlib.ExitStack() as stack:
         try:

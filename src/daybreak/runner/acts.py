@@ -124,8 +124,8 @@ class Acts:
             known = _of_key(site, act)
             if known is not None and known.found is not None:
                 return _joined(known.found)
-            open_runs: Sequence[Run] = site.catalog.runs.open_runs(plan=order.plan) if order.joins else ()
-            going = next((one for one in open_runs if one.kind == order.kind and not _is_part(one)), None)
+            open_runs = site.catalog.runs.open_runs(plan=order.plan)
+            going = next((one for one in open_runs if order.is_done_by(one) and not _is_part(one)), None)
             if going is not None:
                 run = going.id
             else:  # a key whose run never began gets it now

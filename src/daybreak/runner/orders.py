@@ -13,6 +13,7 @@ from hashlib import sha256
 from daybreak.errors import Refused, UsageError
 from daybreak.jobs.drill import LOCAL
 from daybreak.jobs.forget import Outlook
+from daybreak.model import Run
 from daybreak.runner.words import (
     Accept,
     Act,
@@ -40,6 +41,12 @@ class Order:
     plan: str
     words: tuple[str, ...]
     joins: bool = True  # whether a run of the same kind and plan that goes on is what is wanted
+    source: str = ""  # of a drill: the copy that is to be proven
+
+    def is_done_by(self, run: Run) -> bool:
+        """Whether a run that goes on carries it out."""
+        same = self.joins and run.kind == self.kind
+        return same and (not self.source or run.result.get("source") == self.source)
 
 
 def order_of(site: Site, act: Act) -> Order:
@@ -68,11 +75,10 @@ def digest(outlooks: list[Outlook]) -> str:
 
 def _of_backup(site: Site, act: Backup | Ship | Drill) -> Order:
     plan = site.backup_plan(act.plan).name
-    words = (act.ask, plan)
     if isinstance(act, Drill):
         source = LOCAL if act.source == LOCAL else site.repository(act.source).name
-        words = (*words, "--from", source)
-    return Order(kind=act.ask, plan=plan, words=words)
+        return Order(kind=act.ask, plan=plan, words=(act.ask, plan, "--from", source), source=source)
+    return Order(kind=act.ask, plan=plan, words=(act.ask, plan))
 
 
 def _of_repository(site: Site, act: Check | Prune | Forget | Fetch) -> Order:
@@ -90,7 +96,8 @@ def _of_repository(site: Site, act: Check | Prune | Forget | Fetch) -> Order:
             hint="look at the preview again, then decide",
         )
     plan = ("--plan", site.backup_plan(act.only).name) if act.only else ()
-    return Order(kind="forget", plan=f"{name}-forget", words=("repository", "forget", name, *plan))
+    # One that goes on may be of another backup, and what was confirmed is this list.
+    return Order(kind="forget", plan=f"{name}-forget", words=("repository", "forget", name, *plan), joins=False)
 
 
 def _restoring(site: Site, act: Restore | Rescue) -> Order:
