@@ -143,12 +143,22 @@ def test_a_failing_night_is_told_and_done_again(served: Served) -> None:
         assert served.ended(bad) == "failed"
         assert "broken" in ada.get(f"/runs/{bad}").text
         served.town.site.fake_dump('exec "$real" "$@"', tool="pg_dump")
-        again = run_of(ada.post(f"/runs/{bad}/retry", page=f"/runs/{bad}"))
+        sent = {"csrf": ada.field("/account"), "key": ada.field(f"/runs/{bad}", "key")}
+        again = run_of(ada.http.post(f"/runs/{bad}/retry", data=sent))
         assert again != bad
         assert served.ended(again) == "succeeded"
+        assert run_of(ada.http.post(f"/runs/{bad}/retry", data=sent)) == again  # the same click once more
+        told = {"X-CSRF-Token": ada.field("/account"), "Idempotency-Key": "r" * 24}
+        third = ada.http.post(f"/api/runs/{bad}/retry", headers=told).json()
+        assert served.ended(third["run"]) == "succeeded"
+        fourth = ada.http.post(f"/api/runs/{bad}/retry", headers=told).json()
+        assert (fourth["run"], fourth["joined"]) == (third["run"], True)
         late = ada.post(f"/runs/{again}/cancel")
         assert late.status_code == 422
         assert "has ended already" in late.text
+        refused = ada.http.post(f"/api/runs/{third['run']}/cancel", headers=told)
+        assert refused.status_code == 422
+        assert f"run {third['run']}" in audit(ada)  # what was refused, too
 
 
 def test_a_click_twice_is_one_run_and_other_words_are_a_conflict(served: Served) -> None:

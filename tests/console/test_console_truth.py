@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from console_view_samples import AT, AsPerson, person_of, sample_settings, sample_world
+from console_view_samples import AT, AsPerson, begin_run, person_of, sample_settings, sample_world
 from litestar.testing import TestClient
 
 from daybreak.catalog import Catalog
@@ -120,3 +120,53 @@ def test_the_date_of_a_hold_is_meant_where_the_target_is_refreshed(
         client.post("/dev/dev/hold", data={"why": "the demo", "until": text}, follow_redirects=False)
     until = datetime.fromisoformat(asked[-1].until)
     assert until.astimezone(UTC) == datetime(2026, 12, 23, 15, tzinfo=UTC)
+
+
+ARCHIVE = {"archive": {"id": "20261122-080003-0000"}}
+SNAPSHOT = "0123456789abcdef" * 4
+
+
+@pytest.mark.parametrize(
+    ("kind", "plan", "result", "command"),
+    [
+        ("drill", "nightly", {"source": "r2"}, "daybreak drill nightly --from r2"),
+        ("drill", "nightly", {}, ""),
+        ("restore", "dev", {}, ""),
+        ("restore", "dev", ARCHIVE | {"database": "a b"}, "daybreak restore {id} --to dev --new 'a b'"),
+        ("restore", "dev", ARCHIVE | {"schema": "rescue"}, ""),
+        (
+            "restore",
+            "dev",
+            ARCHIVE | {"schema": "rescue", "tables": ["public.a", "public.b"]},
+            "daybreak restore {id} --to dev --table=public.a --table=public.b",
+        ),
+        ("restore", "dev", ARCHIVE | {"schema": "rescue", "tables": ["public.A b"]}, ""),
+        ("fetch", "r2-fetch", {"repository": "r2", "snapshot": SNAPSHOT}, "daybreak fetch 01234567 --repository r2"),
+        ("fetch", "r2-fetch", {}, ""),
+        ("accept", "nightly", {}, ""),
+        ("accept", "nightly", ARCHIVE, "daybreak accept {id}"),
+        ("pull", "dev", {}, ""),
+        ("forget", "r2-forget", {"plans": [{"plan": "nightly"}]}, "daybreak repository forget r2 --plan nightly"),
+        ("check", "r2-check", {}, "daybreak repository check r2"),
+    ],
+)
+def test_the_command_of_a_run_does_the_same_or_is_not_shown(
+    tmp_path: Path, kind: str, plan: str, result: dict[str, Any], command: str
+) -> None:
+    with Catalog.open(tmp_path) as catalog:
+        run = ended(catalog, kind, plan, AT - timedelta(hours=1), result=result)
+    with browser(tmp_path) as client:
+        told = client.get(f"/api/runs/{run.id}").json()["command"]
+        assert told == command.format(id="20261122-080003-0000")
+        assert f"daybreak run show {run.id}" in client.get(f"/runs/{run.id}").text
+
+
+def test_a_run_that_was_cancelled_says_who_wanted_that(tmp_path: Path) -> None:
+    with Catalog.open(tmp_path) as catalog:
+        run = begin_run(catalog, tmp_path, AT - timedelta(minutes=1))
+        catalog.runs.request_cancel(run, by="otto in the console of root", at=AT)
+        catalog.runs.set_state(run, RunState.CANCELLED, at=AT, reason="the run was cancelled")
+    with browser(tmp_path) as client:
+        page = client.get(f"/runs/{run}").text
+        assert "otto in the console of root asked for its end." in page
+        assert "It stops as soon" not in page

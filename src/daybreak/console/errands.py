@@ -14,7 +14,7 @@ from litestar.params import FromPath, FromQuery
 from litestar.response import Redirect, Template
 from litestar.types import ControllerRouterHandler
 
-from daybreak.console.asking import Asking, Done, Form, Note, Problem, problem, who, world_of
+from daybreak.console.asking import Asking, Done, Form, Key, Note, Problem, problem, who, world_of
 from daybreak.console.guards import needs, person_of
 from daybreak.console.inquiry import answer, answers, new_key, signed, status_of
 from daybreak.console.paging import page
@@ -180,7 +180,7 @@ def _cancelling(note: Note) -> list[ControllerRouterHandler]:
         try:
             said = cancel(request, run)
         except DaybreakError as error:
-            return problem(error)
+            return _problem(request, note, "cancel", f"run {run}", error)
         return Response(Done(run=run, state=str(said["state"]), joined=False, said=said), status_code=202)
 
     return [form, document]
@@ -202,14 +202,14 @@ def _retrying(note: Note) -> list[ControllerRouterHandler]:
         return Redirect(f"/runs/{said['run']}", status_code=303)
 
     @post("/api/runs/{run:str}/retry", guards=guards, sync_to_thread=True, tags=["act"], summary="Do it once more")
-    def document(request: Asking, run: FromPath[str]) -> Response[Done] | Response[Problem]:
+    def document(request: Asking, run: FromPath[str], key: Key = "") -> Response[Done] | Response[Problem]:
         found = again(_run(request, run))
         if isinstance(found, str):
             return problem(UsageError("that is not begun again from its run", hint=f"POST /api{found}"))
         try:
-            said = answer(world_of(request), signed(found, who(request), new_key()))
+            said = answer(world_of(request), signed(found, who(request), key or new_key()))
         except DaybreakError as error:
-            return problem(error)
+            return _problem(request, note, "retry", f"run {run}", error)
         note(request, "retry", f"run {run}", f"run {said['run']}")
         done = Done(run=str(said["run"]), state=str(said["state"]), joined=bool(said["joined"]), said=said)
         return Response(done, status_code=202)
@@ -252,7 +252,7 @@ def _examining(note: Note) -> list[ControllerRouterHandler]:
         try:
             made = examine(request, tonight=tonight)
         except DaybreakError as error:
-            return problem(error)
+            return _problem(request, note, "doctor", "", error)
         return Response({"findings": [one.as_json() for one in made.findings]}, status_code=200)
 
     return [form, document]
@@ -281,7 +281,7 @@ def _testing(note: Note) -> list[ControllerRouterHandler]:
         try:
             return Response({"destinations": test(request, name)}, status_code=200)
         except DaybreakError as error:
-            return problem(error)
+            return _problem(request, note, "notify", f"destination {name}", error)
 
     return [form, document]
 
@@ -330,6 +330,11 @@ def _one(request: Asking, asked: Request) -> Response[dict[str, Any]] | Response
 def _joined(request: Asking, asked: Request, name: str) -> Response[dict[str, Any]] | Response[Problem]:
     found, error = _all(request, asked)
     return Response({name: [one for part in found for one in part[name]]}) if error is None else problem(error)
+
+
+def _problem(request: Asking, note: Note, verb: str, subject: str, error: DaybreakError) -> Response[Problem]:
+    note(request, verb, subject, f"refused: {error.message}")
+    return problem(error)
 
 
 def _refused(request: Asking, note: Note, verb: str, subject: str, error: DaybreakError, *, back: str) -> Template:

@@ -12,6 +12,7 @@ from litestar.response import Template
 from litestar.types import ControllerRouterHandler
 
 from daybreak.console.guards import needs
+from daybreak.console.inquiry import new_key
 from daybreak.console.paging import page, person_of
 from daybreak.console.people import Person, Role
 from daybreak.console.views.archive import archive_page
@@ -68,7 +69,7 @@ def _run(request: _Asking, run: FromPath[str]) -> Template:
     if view is None:
         raise _missing(look, f"There is no run {run}.")
     log = log_part(look, run, query) if look.full else LogPart(lines=(), query="", cut=False, size_bytes=0, next=0)
-    return page(request, "run.html", look=look, view=view, log=log)
+    return page(request, "run.html", look=look, view=view, log=log, key=new_key())
 
 
 @get("/archives", guards=_LOOK, sync_to_thread=True, include_in_schema=False)

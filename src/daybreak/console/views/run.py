@@ -76,7 +76,7 @@ def run_page(look: Look, id: str) -> RunPage | None:  # noqa: A002 -- the word t
         return None
     line = line_of(look, run)
     ended = line.state not in {"running", "waiting"}
-    wish = None if ended else look.catalog.runs.cancel_requested(id)
+    wish = None if ended and line.state != "cancelled" else look.catalog.runs.cancel_requested(id)
     proof = run.result.get("proof")
     return RunPage(
         run=line,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -52,6 +53,8 @@ _COMMANDS: Final[Mapping[str, str]] = {
 _ESCAPES: Final = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-_])")
 _CONTROLS: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 _OF_REPOSITORY: Final = ("check", "prune", "forget")
+_PLAIN_TABLE: Final = re.compile(r"[a-z_][a-z0-9_]*\.[a-z_][a-z0-9_]*")
+_SNAPSHOT: Final = 8  # so many letters of one are enough for restic
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,17 +115,40 @@ def is_alive(look: Look, run: str) -> bool:
 
 
 def command_of(run: Run) -> str:
-    """What a person types to do the same."""
-    if run.kind in _COMMANDS:
-        return _COMMANDS[run.kind].format(run.plan)
+    """What a person types to do the same; "" where the run does not say enough for that."""
+    command = _COMMANDS[run.kind].format(run.plan) if run.kind in _COMMANDS else ""
+    if run.kind == "drill":
+        source = run.result.get("source")
+        return f"{command} --from {source}" if source else ""
     if run.kind in _OF_REPOSITORY:
-        return f"daybreak repository {run.kind} {run.plan.removesuffix(f'-{run.kind}')}"
+        plans = [str(one.get("plan")) for one in _dicts(run.result.get("plans"))]
+        only = f" --plan {plans[0]}" if run.kind == "forget" and len(plans) == 1 else ""
+        return f"daybreak repository {run.kind} {run.plan.removesuffix(f'-{run.kind}')}{only}"
     archive = archive_in(run.result)
-    if run.kind == "accept":
-        return f"daybreak accept {archive}".rstrip()
-    if run.kind == "restore":
-        return f"daybreak restore {archive or 'latest'} --to {run.plan}"
-    return f"daybreak {run.kind} {run.plan}"
+    if run.kind == "accept" and archive:
+        return f"daybreak accept {archive}"
+    if run.kind == "restore" and archive:
+        return _restore_of(run, archive)
+    if run.kind == "fetch" and run.result.get("snapshot"):
+        return f"daybreak fetch {str(run.result['snapshot'])[:_SNAPSHOT]} --repository {run.result.get('repository')}"
+    return command
+
+
+def _restore_of(run: Run, archive: str) -> str:
+    """A whole archive as a database, or the tables of one."""
+    words, tables = ["daybreak", "restore", archive, "--to", run.plan], run.result.get("tables")
+    if "schema" not in run.result:
+        name = run.result.get("database")
+        return shlex.join([*words, *(["--new", str(name)] if name else [])])
+    named = [str(one) for one in cast("list[object]", tables)] if isinstance(tables, list) else []
+    if not named or not all(map(_PLAIN_TABLE.fullmatch, named)):
+        return ""  # it is not known yet which, or they want to be quoted as SQL does it
+    return shlex.join([*words, *(f"--table={one}" for one in named)])
+
+
+def _dicts(value: object) -> list[dict[str, object]]:
+    found = cast("list[object]", value) if isinstance(value, list) else []
+    return [cast("dict[str, object]", one) for one in found if isinstance(one, dict)]
 
 
 def archive_in(result: Mapping[str, object]) -> str:
