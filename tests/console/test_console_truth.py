@@ -170,3 +170,18 @@ def test_a_run_that_was_cancelled_says_who_wanted_that(tmp_path: Path) -> None:
         page = client.get(f"/runs/{run}").text
         assert "otto in the console of root asked for its end." in page
         assert "It stops as soon" not in page
+
+
+def test_a_step_that_broke_off_does_not_grow_with_the_clock(tmp_path: Path) -> None:
+    began = AT - timedelta(hours=3)
+    with Catalog.open(tmp_path) as catalog:
+        run = begin_run(catalog, tmp_path, began)
+    with browser(tmp_path) as client:
+        (step,) = client.get(f"/api/runs/{run}").json()["steps"]
+        assert (step["word"], step["seconds"]) == ("broke off", None)
+        assert client.get(f"/runs/{run}").status_code == 200
+    with Catalog.open(tmp_path) as catalog:
+        catalog.runs.set_state(run, RunState.LOST, at=began + timedelta(seconds=6), reason="its process died")
+    with browser(tmp_path) as client:
+        (step,) = client.get(f"/api/runs/{run}").json()["steps"]
+        assert (step["word"], step["seconds"]) == ("broke off", 6.0)

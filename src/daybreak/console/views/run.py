@@ -30,7 +30,7 @@ class StepLine:
     word: str
     started_at: datetime
     ended_at: datetime | None
-    seconds: float
+    seconds: float | None  # None: it broke off, and nobody knows when
     share: float  # of the run's time, for its bar: 0 to 1
     offset: float  # where in the run's time it began: 0 to 1
     facts: tuple[Fact, ...]
@@ -110,14 +110,20 @@ def _may_be_seen(look: Look, value: object) -> bool:
 
 def _steps(look: Look, run: Run, *, lost: bool) -> tuple[StepLine, ...]:
     began = run.steps[0].started_at if run.steps else run.requested_at
-    until = run.ended_at or look.at
+    # One whose process died stands still since then, whatever the clock says.
+    known = [at for one in run.steps for at in (one.started_at, one.ended_at) if at is not None]
+    until = run.ended_at or (max([began, *known]) if lost else look.at)
     whole = max((until - began).total_seconds(), 0.001)
-    return tuple(_step(look, one, began, whole, lost=lost or run.state.ended) for one in run.steps)
+    broke_off = lost or run.state.ended
+    return tuple(_step(look, one, began, until, whole, lost=broke_off) for one in run.steps)
 
 
-def _step(look: Look, one: Step, began: datetime, whole: float, *, lost: bool) -> StepLine:
+def _step(  # noqa: PLR0917 -- a step and its place in the run's time
+    look: Look, one: Step, began: datetime, until: datetime, whole: float, *, lost: bool
+) -> StepLine:
     ended = one.ended_at
-    seconds = max(0.0, ((ended or look.at) - one.started_at).total_seconds())
+    seconds = max(0.0, ((ended or until) - one.started_at).total_seconds())
+    known = ended is not None or not lost or until > one.started_at
     tone, word = Tone.OK, "done"
     if one.failed:
         tone, word = Tone.BAD, "failed"
@@ -130,7 +136,7 @@ def _step(look: Look, one: Step, began: datetime, whole: float, *, lost: bool) -
         word=word,
         started_at=one.started_at,
         ended_at=ended,
-        seconds=round(seconds, 2),
+        seconds=round(seconds, 2) if known else None,
         share=round(min(1.0, seconds / whole), 4),
         offset=round(min(1.0, max(0.0, (one.started_at - began).total_seconds() / whole)), 4),
         facts=facts,
