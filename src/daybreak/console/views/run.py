@@ -118,9 +118,7 @@ def _steps(look: Look, run: Run, *, lost: bool) -> tuple[StepLine, ...]:
     return tuple(_step(look, one, began, until, whole, lost=broke_off) for one in run.steps)
 
 
-def _step(  # noqa: PLR0917 -- a step and its place in the run's time
-    look: Look, one: Step, began: datetime, until: datetime, whole: float, *, lost: bool
-) -> StepLine:
+def _step(look: Look, one: Step, began: datetime, until: datetime, whole: float, *, lost: bool) -> StepLine:
     ended = one.ended_at
     seconds = max(0.0, ((ended or until) - one.started_at).total_seconds())
     known = ended is not None or not lost or until > one.started_at
