@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -13,11 +14,13 @@ from litestar.testing import TestClient
 
 from daybreak.catalog import Catalog
 from daybreak.catalog.records import Hold
+from daybreak.cli.progress import Silent
 from daybreak.config import Settings
 from daybreak.console import api, asking, pages
 from daybreak.console.app import build
 from daybreak.console.people import Role
 from daybreak.model import Run, RunState
+from daybreak.site import Site
 
 SWAPPED: dict[str, object] = {"outage_ms": 12.0, "failed_connects": 0}
 BROUGHT = SWAPPED | {
@@ -148,6 +151,7 @@ SNAPSHOT = "0123456789abcdef" * 4
         ("pull", "dev", {}, ""),
         ("forget", "r2-forget", {"plans": [{"plan": "nightly"}]}, "daybreak repository forget r2 --plan nightly"),
         ("check", "r2-check", {}, "daybreak repository check r2"),
+        ("doctor", "tonight", {}, "daybreak doctor --tonight --alert"),
     ],
 )
 def test_the_command_of_a_run_does_the_same_or_is_not_shown(
@@ -185,3 +189,11 @@ def test_a_step_that_broke_off_does_not_grow_with_the_clock(tmp_path: Path) -> N
     with browser(tmp_path) as client:
         (step,) = client.get(f"/api/runs/{run}").json()["steps"]
         assert (step["word"], step["seconds"]) == ("broke off", 6.0)
+
+
+def test_the_doctor_that_the_runner_asks_looks_at_the_file_that_a_person_writes(tmp_path: Path) -> None:
+    settings, file = sample_settings(tmp_path), tmp_path / "daybreak.toml"
+    accepted = replace(settings, path=tmp_path / "serve" / "daybreak.toml")
+    with Catalog.open(tmp_path) as catalog:
+        site = Site(accepted, catalog, Silent(), cancel=threading.Event(), trigger="runner", file=file)
+        assert site.patient().file == file

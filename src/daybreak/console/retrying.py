@@ -27,5 +27,6 @@ def again(run: Run) -> Act | str:
         "undo": f"/dev/{plan}/undo",
         "forget": f"/off-site/{plan.removesuffix('-forget')}/forget",
         "fetch": f"/off-site/{plan.removesuffix('-fetch')}",
+        "doctor": "/doctor",
     }
     return pages.get(run.kind, "/archives")

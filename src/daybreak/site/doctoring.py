@@ -22,7 +22,7 @@ class Doctoring(Base):
         """Everything of this configuration."""
         settings = self.settings
         return Patient(
-            file=settings.path,
+            file=self.file,
             databases=tuple(settings.databases.values()),
             backups=tuple(settings.backups.values()),
             refreshes=tuple(settings.refreshes.values()),

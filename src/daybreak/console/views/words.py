@@ -48,6 +48,7 @@ _COMMANDS: Final[Mapping[str, str]] = {
     "drill": "daybreak drill {}",
     "undo": "daybreak undo {}",
     "repair": "daybreak repair",
+    "doctor": "daybreak doctor --tonight --alert",
 }
 #: CSI and OSC sequences, then whatever else is no text; marks that turn the direction of reading are none either.
 _ESCAPES: Final = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-_])")
