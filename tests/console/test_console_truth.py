@@ -91,6 +91,19 @@ def test_a_target_of_two_refreshes_is_what_the_newest_of_them_brought(tmp_path: 
         assert sentences == {"dev = production of Tuesday 24 November 02:00 CST, proven equal"}
 
 
+def test_a_refresh_that_has_another_name_or_target_now_is_told_of_what_it_replaced(tmp_path: Path) -> None:
+    settings = sample_settings(tmp_path)
+    weekly, dev = settings.refreshes["weekly"], settings.databases["dev"]
+    other = replace(weekly, target=replace(dev, name="stage"))
+    now = replace(settings, refreshes={"weekly": other, "sunday": replace(weekly, name="sunday")})
+    with Catalog.open(tmp_path) as catalog:
+        ended(catalog, "refresh", "weekly", AT - timedelta(days=2), result=BROUGHT | {"target": "dev"})
+    with browser(tmp_path, now) as client:
+        told = {one["fresh"]["target"]: one["fresh"]["sentence"] for one in client.get("/api/dev").json()["targets"]}
+        assert told["dev"].startswith("dev = production of Sunday 22 November")
+        assert told["stage"] == "stage was never refreshed by Daybreak"
+
+
 def test_a_refresh_of_what_is_held_says_so_before_anybody_decides(tmp_path: Path) -> None:
     with Catalog.open(tmp_path) as catalog:
         catalog.holds.set(Hold(database="dev", until=AT + timedelta(days=2), why="the demo", by="otto", at=AT))

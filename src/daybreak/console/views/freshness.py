@@ -122,14 +122,21 @@ def _swapped(ended: Sequence[Run]) -> list[Run]:
 
 
 def _ended(look: Look, target: str) -> list[Run]:
-    """What replaced a target, or tried to, newest first: by any of its refreshes."""
-    history, plans = look.catalog.history, look.settings.refreshes.values()
-    wanted = [("refresh", one.name) for one in plans if one.target.name == target]
-    found: list[Run] = []
-    for kind, name in (*wanted, ("pull", target), ("undo", target)):
-        found += history.runs(RunFilter(plan=name, kind=kind), limit=_SEEN)
-    told = [one for one in found if one.state is not RunState.SKIPPED and one.state.ended]
-    return sorted(told, key=lambda one: one.requested_at, reverse=True)
+    """What replaced a target, or tried to, newest first: by any of its refreshes, whatever they are called now."""
+    runs, plans = look.catalog.history.runs, look.settings.refreshes.values()
+    names = [one.name for one in plans if one.target.name == target]
+    found = runs(RunFilter(kind="refresh"), limit=_SEEN)
+    for kind, name in (*(("refresh", name) for name in names), ("pull", target), ("undo", target)):
+        found += runs(RunFilter(plan=name, kind=kind), limit=_SEEN)
+    told = {one.id: one for one in found if one.state is not RunState.SKIPPED and one.state.ended}
+    its = [one for one in told.values() if one.kind != "refresh" or _replaces(one, target, names)]
+    return sorted(its, key=lambda one: one.requested_at, reverse=True)
+
+
+def _replaces(refresh: Run, target: str, plans: Sequence[str]) -> bool:
+    """Whether a refresh was one of this target: as it says itself, else by its name."""
+    said = refresh.result.get("target")
+    return said == target if said else refresh.plan in plans
 
 
 def _refreshed(look: Look, run: Run) -> Refreshed:
