@@ -37,6 +37,8 @@ from daybreak.systemd.notify import OWN_VARIABLES
 
 #: The configuration that was accepted last, in the state folder.
 ACCEPTED: Final = Path("serve") / "daybreak.toml"
+#: Locked in the state folder by whoever keeps its schedule.
+KEPT: Final = Path("locks") / "serve.lock"
 #: How often it looks, at least: clocks are set, hosts sleep, runs die.
 LOOK: Final = timedelta(seconds=20)
 #: After a job that ended without taking its slot, a configuration that is gone for example: so long, doubled each time.
@@ -275,7 +277,7 @@ def _alone(site: Site) -> Generator[None]:
     """One scheduler for each state folder."""
     with contextlib.ExitStack() as stack:
         lock = files.lock(
-            site.engine.lock_path("serve"), wait=timedelta(0), holder=f"daybreak serve, process {os.getpid()}"
+            site.catalog.folder / KEPT, wait=timedelta(0), holder=f"daybreak serve, process {os.getpid()}"
         )
         try:
             stack.enter_context(lock)

@@ -13,6 +13,7 @@ Errors  `ConfigError` (3) at the start where there is no configuration file, and
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import re
 import select
@@ -25,12 +26,12 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Final
 
-from daybreak import config
+from daybreak import config, files
 from daybreak.config.console import sound_console
 from daybreak.errors import Busy, ConfigError, DaybreakError
 from daybreak.jobs.listener import Listener
 from daybreak.jobs.run import now
-from daybreak.scheduler import ACCEPTED, LOOK, Keeper, Say, keeping
+from daybreak.scheduler import ACCEPTED, KEPT, LOOK, Keeper, Say, keeping
 from daybreak.site import load, state_of
 from daybreak.systemd.notify import Supervisor
 from daybreak.web import Console
@@ -166,6 +167,7 @@ class _Serving:
         console = settings.console if settings is not None else _console_of(self._file)
         world = World(console=console, folder=folder, settings=settings, catalog=None, alone=self._parts == BOTH)
         world.reread = lambda: self._see(world)
+        world.unread = lambda: _unread(self._file, world.folder)
         world.reread()
         pages = Pages(world)
         try:
@@ -207,6 +209,29 @@ def _look(file: Path, known: Path | None = None) -> tuple[Settings | None, Path,
             return load(folder / ACCEPTED), folder, f"{_in_words(error)}; what was accepted before counts until then"
         return None, folder, _in_words(error)
     return settings, state_of(settings), ""
+
+
+def _unread(file: Path, folder: Path) -> str:
+    """That the file is another one by now than what counts, in words; "" where it is that, or nobody knows."""
+    accepted = folder / ACCEPTED
+    try:
+        if not files.is_locked(folder / KEPT):  # nobody keeps the schedule: what lies there is of an earlier day
+            return ""
+        stamps = tuple((status.st_mtime_ns, status.st_size, status.st_ino) for status in (file.stat(), accepted.stat()))
+        if not _differs(file, accepted, stamps):
+            return ""
+    except OSError:
+        return ""
+    return (
+        f"{file} was changed since `daybreak serve` read it, and what was read counts until it reads it again "
+        "(`systemctl reload daybreak daybreak-console`; before that `daybreak config check`)"
+    )
+
+
+@functools.lru_cache(maxsize=4)
+def _differs(file: Path, accepted: Path, _stamps: tuple[tuple[int, int, int], ...]) -> bool:
+    """Whether two files differ; read again only where one of them was written. Raise OSError."""
+    return file.read_bytes() != accepted.read_bytes()
 
 
 def _folder_of(file: Path) -> Path:

@@ -7,6 +7,7 @@ import signal
 import socket
 import sqlite3
 import time
+from html import unescape
 from pathlib import Path
 
 import httpx
@@ -122,6 +123,20 @@ def test_a_file_that_breaks_while_it_serves_counts_as_it_was_accepted(served: Se
         served.town.site.file.write_text(good)
         process.process.send_signal(signal.SIGHUP)
         wait_for(lambda: health(served) == HEALTHY, what="health")
+
+
+def test_a_file_that_nobody_read_yet_is_told_until_it_is(served: Served) -> None:
+    good = served.town.site.file.read_text()
+    with served.up() as process:
+        ada, vera = served.guest("ada"), served.guest("vera", Role.VIEWER)
+        assert "was changed since" not in ada.get("/settings").text
+        served.town.site.file.write_text(good + "\n# somebody thinks aloud\n")
+        assert "was changed since `daybreak serve` read it" in unescape(ada.get("/settings").text)
+        assert "systemctl reload daybreak" in ada.get("/schedule").text
+        assert "was changed" not in vera.get("/").text
+        assert health(served) == HEALTHY
+        process.process.send_signal(signal.SIGHUP)
+        wait_for(lambda: "was changed since" not in ada.get("/settings").text, what="that it is read")
 
 
 @pytest.mark.parametrize("revision", ["9999", "0001"])

@@ -78,6 +78,7 @@ class World:
     alone: bool = True  # whether console, scheduler and runner are one process
     clock: Callable[[], datetime] = now
     reread: Callable[[], None] = lambda: None  # has `settings` and `faults` be what the file says now
+    unread: Callable[[], str] = lambda: ""  # that the file says something else by now than what counts
     examined: dict[bool, Examined] = field(default_factory=dict[bool, Examined])  # by whether it was about tonight
     _fault: str = ""  # why the catalog cannot be read
     _tried: float = float("-inf")
@@ -91,12 +92,18 @@ class World:
         """Everything that is wrong with what pages stand on, each once."""
         return tuple(dict.fromkeys([*self.faults, *([self._fault] if self._fault else [])]))
 
+    @property
+    def _unread(self) -> tuple[str, ...]:
+        """Of a file with faults that is said already."""
+        said = "" if self.faults else self.unread()
+        return (said,) if said else ()
+
     def told_to(self, person: Person | None) -> tuple[str, ...]:
         """The same for whoever asks: nobody hears anything, and a viewer no path."""
         if person is None:
             return ()
         if person.role >= Role.OPERATOR:
-            return self.told
+            return (*self.told, *self._unread)
         general = {
             "The configuration has faults, so not everything can be shown.": self.settings is None,
             "The catalog cannot be read just now, so not everything can be shown.": bool(self._fault),
