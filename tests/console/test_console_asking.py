@@ -11,6 +11,7 @@ from console_guests import Guest, Served
 
 from daybreak.console.people import Role
 from town import ROWS
+from webhook import running_hook
 
 pytestmark = pytest.mark.postgres
 EVIL = '<script>alert("x")</script>'
@@ -159,6 +160,30 @@ def test_a_failing_night_is_told_and_done_again(served: Served) -> None:
         refused = ada.http.post(f"/api/runs/{third['run']}/cancel", headers=told)
         assert refused.status_code == 422
         assert f"run {third['run']}" in audit(ada)  # what was refused, too
+
+
+def test_a_test_message_says_whether_it_arrived(served: Served) -> None:
+    folder = served.town.site.folder
+    with running_hook() as hook:
+        for name, url in (("here", hook.url()), ("gone", "json://127.0.0.1:9/canary")):
+            file = folder / f"{name}.url"
+            file.write_text(url)
+            file.chmod(0o600)
+            served.town.more(f'\n[alerts.{name}]\nurl_file = "{file}"\n')
+        with served.up():
+            ada = served.guest("ada")
+            sent = ada.post("/settings/notify/here", page="/settings")
+            assert sent.status_code in {200, 201}, sent.text
+            assert "did not arrive" not in sent.text
+            assert len(hook.received) == 1
+            lost = ada.post("/settings/notify/gone", page="/settings")
+            assert "did not arrive" in lost.text
+            assert "canary" not in lost.text
+            told = ada.http.post("/api/notify/gone", headers={"X-CSRF-Token": ada.field("/account")})
+            (one,) = told.json()["destinations"]
+            assert (one["destination"], one["sent"]) == ("gone", False)
+            assert one["fault"]
+            assert "destination gone" in audit(ada)
 
 
 def test_a_click_twice_is_one_run_and_other_words_are_a_conflict(served: Served) -> None:
