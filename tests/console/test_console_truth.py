@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from console_view_samples import AT, AsPerson, begin_run, person_of, sample_settings, sample_world
+from console_view_samples import AT, AsPerson, begin_run, person_of, sample_settings, sample_world, write_years
 from litestar.testing import TestClient
 
 from daybreak.catalog import Catalog
 from daybreak.catalog.records import Hold
 from daybreak.cli.progress import Silent
 from daybreak.config import Settings
-from daybreak.console import api, asking, pages
+from daybreak.console import api, asking, live, pages
 from daybreak.console.app import build
 from daybreak.console.people import Role
 from daybreak.model import Run, RunState
@@ -210,3 +210,24 @@ def test_the_doctor_that_the_runner_asks_looks_at_the_file_that_a_person_writes(
     with Catalog.open(tmp_path) as catalog:
         site = Site(accepted, catalog, Silent(), cancel=threading.Event(), trigger="runner", file=file)
         assert site.patient().file == file
+
+
+def test_only_what_waits_can_be_accepted(tmp_path: Path) -> None:
+    with Catalog.open(tmp_path) as catalog:
+        archive = write_years(catalog, nights=3, tables=3).archives[-1]["id"]
+    with browser(tmp_path) as client:
+        for answer in client.get(f"/archives/{archive}/accept"), client.post(f"/archives/{archive}/accept", data={}):
+            assert answer.status_code == 404
+            assert f"archive {archive} waits for nobody: it is published" in answer.text
+
+
+def test_a_log_that_grows_fast_is_followed_without_a_gap(tmp_path: Path) -> None:
+    with Catalog.open(tmp_path) as catalog:
+        run = begin_run(catalog, tmp_path, AT)
+    world = sample_world(tmp_path, settings=sample_settings(tmp_path))
+    lines = [f"line {number:04}" for number in range(9000)]
+    (tmp_path / "logs" / f"{run}.log").write_text("".join(f"{line}\n" for line in lines))
+    log, heard = live._Log(world, run, 0), list[str]()
+    while (message := log.more()) is not None:
+        heard += str(message.data).splitlines()
+    assert heard == lines

@@ -20,6 +20,7 @@ from daybreak.console.wishes import Drilling, Field, Forgetting, Holding, Nothin
 from daybreak.console.world import Look
 from daybreak.errors import UsageError
 from daybreak.jobs import hold as holding
+from daybreak.model import ArchiveState
 from daybreak.runner.words import (
     Accept,
     Act,
@@ -163,7 +164,7 @@ def _unlock(look: Look, names: Names, _wish: Nothing) -> Deed:
         button="Remove the dead locks",
         text=("The locks that dead restics of this host left are removed; no other one is touched.",),
         asks=Unlock(repository=name),
-        subject=f"repository {name}",
+        subject=f"the locks of repository {name}",
         back=f"/off-site/{name}/locks",
     )
 
@@ -298,6 +299,8 @@ def _accept(look: Look, names: Names, _wish: Nothing) -> Deed:
     if record is None:
         raise UsageError(f"there is no archive {names['archive']!a}")
     one = record.archive
+    if one.state is not ArchiveState.QUARANTINED:
+        raise UsageError(f"archive {one.id} waits for nobody: it is {one.state}")
     return Deed(
         title=f"Accept archive {one.id}",
         button="I have looked, it is right: publish it",

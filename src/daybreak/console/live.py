@@ -47,7 +47,6 @@ BEAT_S: Final = 15.0
 #: After this a browser has to come again.
 LASTS_S: Final = 900.0
 _RETRY_MS: Final = 3000
-_LINES: Final = 400
 _Asking = Request[Person | None, Any, Any]
 
 
@@ -145,7 +144,7 @@ class _Log:
         lines, self._offset = log_since(self._folder, self._run, self._offset)
         if not lines:
             return None
-        return ServerSentEventMessage(data="\n".join(lines[-_LINES:]), event="log", id=self._offset)
+        return ServerSentEventMessage(data="\n".join(lines), event="log", id=self._offset)
 
 
 async def _follow(
