@@ -231,3 +231,19 @@ def test_a_log_that_grows_fast_is_followed_without_a_gap(tmp_path: Path) -> None
     while (message := log.more()) is not None:
         heard += str(message.data).splitlines()
     assert heard == lines
+
+
+@pytest.mark.parametrize(
+    ("hours", "word", "text"),
+    [(2, "failed later", "and 1 failed after it"), (-1, "ok later", "after 1 failed")],
+)
+def test_a_day_says_whether_its_failure_came_before_or_after_its_archive(
+    tmp_path: Path, hours: int, word: str, text: str
+) -> None:
+    with Catalog.open(tmp_path) as catalog:
+        night = write_years(catalog, nights=3, tables=3).archives[-1]["taken_at"]
+        ended(catalog, "backup", "nightly", night + timedelta(hours=hours), state=RunState.FAILED, reason="no")
+    with browser(tmp_path) as client:
+        cell = client.get("/api/overview").json()["databases"][0]["lanes"][0]["cells"][-1]
+        assert cell["word"] == word
+        assert text in cell["text"]

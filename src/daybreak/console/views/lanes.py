@@ -145,17 +145,23 @@ def _backup(
     good = [one for one in taken if one.state in {"published", "replaced"}]
     aside = [one for one in taken if one.state == "quarantined"]
     if good:
-        again = sum(1 for one in runs if one.state in {RunState.FAILED, RunState.LOST} and one.id != good[0].run)
-        text = f"an archive of {show_bytes(good[0].size_bytes)}"
-        if again:
-            return Cell(
-                day=day, tone=Tone.WARN, word="ok later", text=f"{text}, after {again} failed", href=_day(day, plans)
-            )
+        others = [one for one in runs if one.state in {RunState.FAILED, RunState.LOST} and one.id != good[0].run]
+        text, later = f"an archive of {show_bytes(good[0].size_bytes)}", [one for one in others if _is_after(one, good)]
+        if later:
+            text, word = f"{text}, and {len(later)} failed after it", "failed later"
+            return Cell(day=day, tone=Tone.WARN, word=word, text=text, href=_day(day, plans))
+        if others:
+            text = f"{text}, after {len(others)} failed"
+            return Cell(day=day, tone=Tone.WARN, word="ok later", text=text, href=_day(day, plans))
         return Cell(day=day, tone=Tone.OK, word="ok", text=text, href=f"/runs/{good[0].run}")
     if aside:
         text = "a suspicious archive, put aside"
         return Cell(day=day, tone=Tone.WARN, word="suspicious", text=text, href=f"/archives/{aside[0].id}")
     return _of_runs(month, day, runs, missed, plan=next(iter(sorted(plans)), ""))
+
+
+def _is_after(run: Brief, good: Sequence[Taken]) -> bool:
+    return all(run.requested_at > one.taken_at for one in good if one.plan == run.plan)
 
 
 def _of_runs(month: Month, day: date, runs: Sequence[Brief], missed: Sequence[SlotRecord], *, plan: str) -> Cell:
