@@ -82,11 +82,11 @@ def test_what_somebody_cancelled_or_skipped_says_nothing_of_the_plan(catalog: Ca
 
 
 def test_a_check_of_a_repository_that_failed(catalog: Catalog) -> None:
-    add(catalog, NIGHT, RunState.FAILED, plan="r2", kind="check")
-    (found,) = find_conditions(catalog, [PLAN], [], NIGHT)
-    assert (found.plan, found.event) == ("r2", AlertEvent.CHECK_FAILED)
-    add(catalog, NIGHT + timedelta(days=7), RunState.SUCCEEDED, plan="r2", kind="check")
-    assert find_conditions(catalog, [PLAN], [], NIGHT) == []
+    add(catalog, NIGHT, RunState.FAILED, plan="r2-check", kind="check")
+    (found,) = find_conditions(catalog, [PLAN], [], NIGHT, repositories=["r2"])
+    assert (found.plan, found.event) == ("r2-check", AlertEvent.CHECK_FAILED)
+    add(catalog, NIGHT + timedelta(days=7), RunState.SUCCEEDED, plan="r2-check", kind="check")
+    assert find_conditions(catalog, [PLAN], [], NIGHT, repositories=["r2"]) == []
 
 
 @pytest.mark.parametrize("kind", ["backup", "check", "drill"])

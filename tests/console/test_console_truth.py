@@ -19,7 +19,7 @@ from daybreak.config import Settings
 from daybreak.console import api, asking, live, pages
 from daybreak.console.app import build
 from daybreak.console.people import Role
-from daybreak.model import Run, RunState
+from daybreak.model import Failure, Run, RunState
 from daybreak.site import Site
 
 SWAPPED: dict[str, object] = {"outage_ms": 12.0, "failed_connects": 0}
@@ -247,3 +247,22 @@ def test_a_day_says_whether_its_failure_came_before_or_after_its_archive(
         cell = client.get("/api/overview").json()["databases"][0]["lanes"][0]["cells"][-1]
         assert cell["word"] == word
         assert text in cell["text"]
+
+
+def test_a_failed_check_of_a_repository_that_was_taken_out_worries_nobody_for_ever(tmp_path: Path) -> None:
+    settings, failure = sample_settings(tmp_path), Failure(code="OffsiteError", message="no", hint="", exit_code=14)
+    with Catalog.open(tmp_path) as catalog:
+        write_years(catalog, nights=20, tables=3)
+        at = AT - timedelta(hours=1)
+        ended(catalog, "check", "attic-check", at, state=RunState.FAILED, reason="no", failure=failure)
+    with browser(tmp_path, settings) as client:
+        assert "attic-check" in client.get("/api/overview").json()["verdict"]["sentence"]
+    nightly = settings.backups["nightly"]
+    without = {"r2": settings.repositories["r2"]}
+    backups = {"nightly": replace(nightly, repositories=tuple(without.values()))}
+    spare = replace(settings, backups=backups)  # no backup sends to it, and it is there
+    with browser(tmp_path, spare) as client:
+        assert "attic-check" in client.get("/api/overview").json()["verdict"]["sentence"]
+    with browser(tmp_path, replace(spare, repositories=without)) as client:
+        assert "attic" not in str(client.get("/api/overview").json()["attention"])
+        assert "attic-check" not in client.get("/doctor").text

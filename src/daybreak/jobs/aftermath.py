@@ -45,6 +45,7 @@ class World:
     backups: Sequence[BackupPlan]
     refreshes: Sequence[RefreshPlan]
     alerts: Alerts
+    repositories: Sequence[str] = ()  # those that no backup sends to as well
     metrics_file: Path | None = None
     pinger: Pinger = call
     _starting: dict[str, threading.Thread] = field(default_factory=dict[str, threading.Thread])
@@ -86,7 +87,7 @@ class World:
         """Tell what is new and what is over, whoever made it so; write the metrics. Return what did not arrive."""
         switched = [plan for plan in (*self.backups, *self.refreshes) if plan.ping is not None]
         self.catalog.alerts.keep(self.alerts.names, [_named(how, plan.name) for plan in switched for how in _HOW])
-        conditions = find_conditions(self.catalog, self.backups, self.refreshes, at)
+        conditions = find_conditions(self.catalog, self.backups, self.refreshes, at, repositories=self.repositories)
         said = self.alerts.look(conditions, at, events=COMPUTED)
         said += self.alerts.weekly(at, lambda: self._all_is_well(at))
         return said + self.write_metrics(at)

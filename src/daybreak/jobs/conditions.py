@@ -8,7 +8,7 @@ Shapes  a text for people says what is so and never holds a value of the databas
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
@@ -18,6 +18,7 @@ from daybreak.catalog import Catalog
 from daybreak.jobs.status import is_slip, waiting_archive
 from daybreak.model import AlertEvent, ArchiveState, BackupPlan, Failure, RefreshPlan, Run, RunState
 from daybreak.units import show_instant
+from daybreak.upkeep import Upkeep
 
 #: The events that are found here; others are opened and closed by whoever finds out (doctor, the scheduler).
 COMPUTED: Final = frozenset(
@@ -50,9 +51,14 @@ class Condition:
 
 
 def find_conditions(
-    catalog: Catalog, backups: Iterable[BackupPlan], refreshes: Iterable[RefreshPlan], at: datetime
+    catalog: Catalog,
+    backups: Collection[BackupPlan],
+    refreshes: Iterable[RefreshPlan],
+    at: datetime,
+    *,
+    repositories: Iterable[str] = (),
 ) -> list[Condition]:
-    """Everything of `COMPUTED` that is so at an instant."""
+    """Everything of `COMPUTED` that is so at an instant; of repositories those of the backups, and those named."""
     found: list[Condition] = []
     for plan in backups:
         waiting = waiting_archive(catalog, plan)
@@ -72,7 +78,9 @@ def find_conditions(
         found += _of_plan(catalog, plan, "backup", at, quarantined=waiting is not None)
     for plan in refreshes:
         found += _of_plan(catalog, plan, "refresh", at)
-    return found + _checks(catalog)
+    kept = {one.name for plan in backups for one in plan.repositories}.union(repositories)
+    known = {plan.name for plan in backups} | {Upkeep.CHECK.plan_of(name) for name in kept}
+    return found + _checks(catalog, known)
 
 
 def discreet(failure: Failure) -> str:
@@ -150,12 +158,13 @@ def _late(runs: Sequence[Run], plan: str, kind: str, slot: datetime, at: datetim
     )
 
 
-def _checks(catalog: Catalog) -> list[Condition]:
+def _checks(catalog: Catalog, known: Collection[str]) -> list[Condition]:
+    """Of what is configured: nothing could ever mend what was taken out since."""
     found: list[Condition] = []
     for kind in _CHECKS:
         seen: set[str] = set()
         for brief in catalog.history.briefs(kinds=(kind,), limit=50):
-            if brief.state not in _TURNED_OUT or brief.plan in seen:
+            if brief.state not in _TURNED_OUT or brief.plan in seen or brief.plan not in known:
                 continue
             run = None if brief.state is RunState.SUCCEEDED else catalog.runs.get(brief.id)
             if run is not None and is_slip(run):

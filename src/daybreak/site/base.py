@@ -55,6 +55,7 @@ class Base:
             backups=tuple(settings.backups.values()),
             refreshes=tuple(settings.refreshes.values()),
             alerts=self.alerts,
+            repositories=tuple(settings.repositories),
             metrics_file=settings.metrics_file,
         )
         self.engine = Engine(

@@ -34,7 +34,13 @@ def attentions(look: Look, backups: Sequence[PlanStatus], targets: Sequence[Fres
     settings, catalog = look.settings, look.catalog
     found = [
         _of_condition(one, is_backup=one.plan in settings.backups)
-        for one in find_conditions(catalog, settings.backups.values(), settings.refreshes.values(), look.at)
+        for one in find_conditions(
+            catalog,
+            settings.backups.values(),
+            settings.refreshes.values(),
+            look.at,
+            repositories=settings.repositories,
+        )
     ]
     for one in backups:
         found += _of_backup(look, one)

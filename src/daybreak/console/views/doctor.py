@@ -159,7 +159,8 @@ def _known(look: Look) -> Iterator[Finding]:
         yield plans.judge_success(Piece("plan.last_success", one.plan), one, when, look.at)
         if one.unread is not None:
             yield Piece("plan.waiting", one.plan).fault(one.unread)
-    yield from plans.conditions(find_conditions(catalog, backups, refreshes, look.at))
+    found = find_conditions(catalog, backups, refreshes, look.at, repositories=settings.repositories)
+    yield from plans.conditions(found)
     yield from plans.holds(catalog, look.at)
     for delivery in catalog.alerts.deliveries():
         arrived = Piece("alerts.delivered", delivery.destination)

@@ -149,4 +149,5 @@ def _plans(catalog: Catalog, who: Patient, at: datetime) -> Iterator[Finding]:
         yield plans.judge_success(Piece("plan.last_success", one.plan), one, when, at)
         if one.unread is not None:
             yield Piece("plan.waiting", one.plan).fault(one.unread)
-    yield from plans.conditions(find_conditions(catalog, who.backups, who.refreshes, at))
+    repositories = [one.name for one in who.repositories]
+    yield from plans.conditions(find_conditions(catalog, who.backups, who.refreshes, at, repositories=repositories))
