@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from console_view_samples import AT, AsPerson, begin_run, person_of, sample_settings, sample_world, write_years
@@ -19,6 +20,7 @@ from daybreak.config import Settings
 from daybreak.console import api, asking, live, pages
 from daybreak.console.app import build
 from daybreak.console.people import Role
+from daybreak.console.retrying import again
 from daybreak.model import Failure, Run, RunState
 from daybreak.site import Site
 
@@ -266,3 +268,14 @@ def test_a_failed_check_of_a_repository_that_was_taken_out_worries_nobody_for_ev
     with browser(tmp_path, replace(spare, repositories=without)) as client:
         assert "attic" not in str(client.get("/api/overview").json()["attention"])
         assert "attic-check" not in client.get("/doctor").text
+
+
+def test_a_restore_is_begun_again_from_its_archive_and_target(tmp_path: Path) -> None:
+    with Catalog.open(tmp_path) as catalog:
+        run = ended(catalog, "restore", "prod", AT, result=ARCHIVE | {"schema": "s", "tables": ["public.a", "b.c"]})
+        unknown = ended(catalog, "restore", "prod", AT - timedelta(days=1))
+    page = again(run)
+    assert isinstance(page, str)
+    assert page.startswith("/archives/20261122-080003-0000/restore?")
+    assert parse_qs(urlsplit(page).query) == {"database": ["prod"], "tables": ["public.a\nb.c"]}
+    assert again(unknown) == "/archives"

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import urlencode
 
+from daybreak.console.views.words import archive_in
 from daybreak.jobs.drill import LOCAL
 from daybreak.model import Run
 from daybreak.runner.words import Act, Backup, Check, Drill, Prune, Ship
@@ -22,6 +24,9 @@ def again(run: Run) -> Act | str:
     if run.kind in {"check", "prune"}:
         repository = plan.removesuffix(f"-{run.kind}")
         return Check(repository=repository) if run.kind == "check" else Prune(repository=repository)
+    if run.kind == "restore" and (archive := archive_in(run.result)):
+        tables: Any = run.result.get("tables") or ()
+        return f"/archives/{archive}/restore?{urlencode({'database': plan, 'tables': chr(10).join(map(str, tables))})}"
     pages = {
         "refresh": f"/dev/{plan}/refresh",
         "undo": f"/dev/{plan}/undo",
