@@ -31,6 +31,8 @@ from daybreak.console import asking
 from daybreak.console.app import build
 from daybreak.console.people import Person, Role
 from daybreak.console.world import Examined, World
+from daybreak.errors import PublishError
+from daybreak.jobs import backlog
 from daybreak.jobs.doctor.finding import Finding, Severity
 from daybreak.jobs.run import now
 from daybreak.model import Run, RunState
@@ -354,6 +356,20 @@ def test_a_catalog_that_cannot_be_read_is_told_on_every_page(tmp_path: Path, how
         assert "backup nightly" in text  # what the configuration says is shown all the same
         assert client.get("/api/runs").status_code == 503
         assert client.get("/api/overview").json()["verdict"]["answer"] == "Nobody can say."
+
+
+def test_a_backlog_that_cannot_be_read_takes_no_page_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def waiting(*_: object) -> None:
+        raise PublishError(f"cannot read {tmp_path}/.daybreak/backlog: permission denied", hint="be of the group")
+
+    monkeypatch.setattr(backlog, "waiting", waiting)
+    Catalog.open(tmp_path).close()
+    with _client(sample_world(tmp_path, settings=sample_settings(tmp_path))) as client:
+        for path in PAGES:
+            answer = client.get(path)
+            assert answer.status_code == 200, path
+            assert "What cannot be shown" not in answer.text
+        assert "what waits to be sent off-site is not known" in client.get("/").text
 
 
 def test_a_viewer_hears_of_a_fault_without_its_paths(tmp_path: Path) -> None:
