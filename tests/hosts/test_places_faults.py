@@ -7,6 +7,7 @@ import os
 import subprocess
 import time
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,10 @@ from in_containers import PROD, ContainerSite
 from sshd import Line, Sshd, sshd
 
 from containers import ENTRY, IMAGE
+from daybreak.errors import CommandError
+from daybreak.hosts import Host, explain
+from daybreak.model import Place, SshHost
+from daybreak.process import Runner
 from installation import Installation, wait_for
 
 if TYPE_CHECKING:
@@ -181,6 +186,27 @@ def test_d3_a_server_that_is_newer_than_the_tools_there(vps: Sshd, servers: Serv
     assert "is PostgreSQL 18.6, the tools on vps are 15" in said["message"]
     assert "postgresql-client-18" in said["hint"]
     assert site.fingerprint() == {}
+
+
+def test_a_container_on_another_host_that_is_restarted_is_no_fault_of_ssh(
+    behind: ContainerSite, own: Box, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """podman says so with status 255, which ssh has for itself."""
+    monkeypatch.setenv("PATH", behind.environment()["PATH"])
+    place = Place(ssh=SshHost(name="vps", destination="vps"), container=own.name, runtime="podman")
+    host = Host(place=place)
+    runner = Runner()
+    own.engine.call("stop", "-t", "1", own.name)
+    with pytest.raises(CommandError) as caught:
+        runner.run(host.command(("true",), deadline=timedelta(seconds=30)))
+    away = explain(caught.value, host, runner)
+    assert away is not None
+    assert away.message.startswith("container shop-db on vps is not running: exited")
+    own.engine.call("start", own.name)
+    back = explain(caught.value, host, runner)
+    assert back is not None
+    assert back.message.startswith("container shop-db on vps runs, but did not take a command")
+    assert "restarted?" in back.hint
 
 
 def test_n3_a_changed_host_key(behind: ContainerSite, vps: Sshd) -> None:

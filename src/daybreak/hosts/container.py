@@ -26,6 +26,8 @@ _BRIEFLY: Final = timedelta(seconds=30)
 _FORMAT: Final = '{"state": {{json .State}}, "mounts": {{json .Mounts}}}'
 _IS_READY: Final = "! command -v pg_isready >/dev/null || pg_isready -q"
 _MISSING: Final = ("no such container", "no such object", "no container with name")
+#: How docker and podman begin what they say themselves.
+_OWN_WORDS: Final = ("Error: ", "Error response from daemon", "OCI runtime")
 #: What a runtime says when it cannot work at all -> what that means, what to do next.
 _REFUSALS: Final = (
     (
@@ -133,6 +135,11 @@ def refusal(host: Host, error: CommandError) -> SourceError | None:
     return None
 
 
+def runtime_said(error: CommandError) -> str | None:
+    """The line in which a runtime, and no program in the container, says that it could not run it."""
+    return next((line for line in error.tail if line.startswith(_OWN_WORDS)), None)
+
+
 def explain(error: CommandError, host: Host, runner: Runner) -> DaybreakError | None:
     """The fault of a command in a container, where it is the container's or the runtime's."""
     try:
@@ -148,7 +155,15 @@ def explain(error: CommandError, host: Host, runner: Runner) -> DaybreakError | 
     text = "\n".join(error.tail).lower()
     if "executable file not found" in text and '"sh"' in text:
         return SourceError(f"{host.name} has no shell, so nothing can be run in it", hint="use an image with sh")
-    return None
+    line = runtime_said(error)
+    return (
+        None
+        if line is None
+        else SourceError(
+            f"{host.name} runs, but did not take a command a moment ago: {line}",
+            hint=f"was it restarted? `{host.place.runtime} logs {host.place.container}` says why; then run again",
+        )
+    )
 
 
 def _require_running(host: Host, found: State, runner: Runner) -> None:

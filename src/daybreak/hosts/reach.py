@@ -31,9 +31,13 @@ def reach(place: Place, runner: Runner) -> Host:
 
 def explain(error: CommandError, host: Host, runner: Runner) -> DaybreakError | None:
     """The fault of a command that ran on `host`, where it is the host's or the way's; None for the program's own."""
+    inside = bool(host.place.container and host.place.runtime)
+    # podman ends with ssh's own status where the container is away, so its words come before that.
+    if inside and container.runtime_said(error):
+        return container.explain(error, host, runner)
     if host.place.ssh is not None and (fault := ssh.explain(error, host.place.ssh, runner)):
         return fault
-    return container.explain(error, host, runner) if host.place.container and host.place.runtime else None
+    return container.explain(error, host, runner) if inside else None
 
 
 def fault_of(error: CommandError, host: Host, runner: Runner) -> DaybreakError:
