@@ -12,6 +12,7 @@ Source  `watchdog.py` has what every program is started under.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import select
@@ -28,7 +29,7 @@ from pathlib import Path
 from typing import IO, Any, Final, Protocol, Self
 
 from daybreak.command import SPOKEN, Command, Completed, WithoutRows
-from daybreak.errors import Cancelled, CommandError, DaybreakError, TimedOut
+from daybreak.errors import Cancelled, CommandError, DaybreakError, SourceError, TimedOut
 from daybreak.programs import find_program, surroundings
 from daybreak.secret import Secret, mask
 from daybreak.watchdog import HERE
@@ -184,16 +185,18 @@ class _Child:
             env |= {name: value.reveal() if isinstance(value, Secret) else value for name, value in command.env.items()}
             if command.feed is None:
                 argv = ("/bin/sh", "-c", HERE, "daybreak-watchdog", *argv)
-        self._process = subprocess.Popen(
-            argv,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env=env,
-            cwd=command.folder,
-            start_new_session=True,
-            bufsize=0,
-        )
+        pipes: dict[str, Any] = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+        try:
+            self._process = subprocess.Popen(
+                argv, **pipes, env=env, cwd=command.folder, start_new_session=True, bufsize=0
+            )
+        except OSError as error:
+            if error.errno != errno.E2BIG:
+                raise
+            raise SourceError(
+                f"{command.program} cannot be started: its command has {sum(map(len, argv))} characters",
+                hint="Linux ends a word at 128 KiB, and over ssh a command is one: run Daybreak on that host itself",
+            ) from error
         assert self._process.stdout is not None
         assert self._process.stderr is not None
         self._stdout = self._process.stdout.fileno()

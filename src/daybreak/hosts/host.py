@@ -1,7 +1,7 @@
 """A host, and how a command gets to it.
 
 Shapes  argument lists stay lists: a container's runtime takes them as they are, and ssh, whose far end is a shell,
-        gets one text that `shlex.join` quoted once. Streams are binary; there never is a terminal.
+        gets one text that every shell there reads alike. Streams are binary; there never is a terminal.
 Source  the watchdog at the far end is `watchdog.THERE`; the lifeline runs through the clients' standard input.
 """
 
@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from daybreak.command import Command, Far
+from daybreak.hosts.shells import in_any_shell
 from daybreak.model import Place
 from daybreak.secret import Secret
 from daybreak.watchdog import FED, THERE
@@ -97,7 +98,7 @@ class Host:
             words = [self.place.runtime, "exec", "-i", self.place.container, *words]
         if self.place.ssh is not None:
             share = [f"-oControlPath={self.control.replace('%', '%%')}"] if self.control else []
-            words = [*SSH, *share, "--", self.place.ssh.destination, shlex.join(words)]
+            words = [*SSH, *share, "--", self.place.ssh.destination, in_any_shell(shlex.join(words))]
         return tuple(words)
 
 

@@ -18,8 +18,8 @@ from typing import Final
 from daybreak.command import Command
 from daybreak.errors import Cancelled, ConfigError, DaybreakError, RefreshError
 from daybreak.hosts import Host
+from daybreak.hosts.shells import weight
 from daybreak.jobs.rebuild import Rebuild
-from daybreak.postgres.sql import weight
 from daybreak.postgres.tools import conninfo_text
 from daybreak.programs import find_program
 from daybreak.replacement import Hook, HookTime
@@ -132,8 +132,8 @@ def _statements(hook: Hook, host: Host) -> str:
     text = (hook.sql or "") if hook.sql_file is None else _text(hook.sql_file)
     if host.place.ssh is not None and weight(text) > _FILE_BYTES:
         raise ConfigError(
-            f"{hook.sql_file or 'its SQL'} is larger than {_FILE_BYTES // 1000} kB on its way over ssh, where each "
-            "single quote takes five bytes"
+            f"{hook.sql_file or 'its SQL'} is larger than {_FILE_BYTES // 1000} kB on its way over ssh, where quotes, "
+            "ends of lines and what is not ASCII take several bytes each"
         )
     if text.lstrip().startswith("\\"):  # psql would do this one, and nothing of what is behind it
         command = text.split(maxsplit=1)[0]

@@ -5,9 +5,10 @@ psql's own variables are not replaced inside `-c`, so quoting happens here, in o
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterable, Iterator
 from typing import Final
+
+from daybreak.hosts.shells import weight
 
 _LONGEST_NAME_BYTES: Final = 63
 #: Linux ends a word of a command line at 128 KiB, and ssh takes a whole command as one word, quoted for a shell.
@@ -43,11 +44,6 @@ def derived_name(base: str, suffix: str) -> str:
     """`base_suffix`, cut in the base where PostgreSQL would cut the end (63 bytes)."""
     room = _LONGEST_NAME_BYTES - len(suffix.encode()) - 1
     return f"{base.encode()[:room].decode('utf-8', 'ignore')}_{suffix}"
-
-
-def weight(statement: str) -> int:
-    """How many bytes a statement takes in a command line that goes over ssh."""
-    return len(shlex.quote(statement).encode("utf-8", "surrogateescape"))
 
 
 def portions(statements: Iterable[str], *, most: int | None = None) -> Iterator[list[str]]:
