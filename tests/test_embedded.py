@@ -48,6 +48,9 @@ def test_a_server_stops_and_starts_on_its_port(scratch):
         port = cluster.port
         cluster.stop()
         assert not (cluster.data / "postmaster.pid").exists()
+        # What a session was told when the server went is no word about its next start.
+        with cluster.log.open("a") as log:
+            log.write("FATAL:  terminating connection due to administrator command\n")
         cluster.start()
         assert cluster.port == port
     assert not (scratch / "again").exists()

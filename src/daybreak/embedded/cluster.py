@@ -79,6 +79,7 @@ class Cluster:
         self._runner = runner or Runner()
         self._password = password
         self._held = contextlib.ExitStack()
+        self._said_before = 0  # bytes of its log that are of an earlier start
 
     @property
     def data(self) -> Path:
@@ -114,6 +115,7 @@ class Cluster:
         for left in reversed(range(_TRIES if first else 1)):
             if first:
                 self.port = free_port()
+            self._said_before = self.log.stat().st_size if self.log.exists() else 0
             self._held.enter_context(self._runner.hold(self._command()))
             if self._wait():
                 break
@@ -182,7 +184,8 @@ class Cluster:
 
     def _said(self) -> str:
         with contextlib.suppress(FileNotFoundError):
-            return " / ".join(self.log.read_text("utf-8", "replace").splitlines()[-5:])
+            said = self.log.read_bytes()[self._said_before :].decode("utf-8", "replace")
+            return " / ".join(said.splitlines()[-5:]) or "nothing"
         return "nothing"
 
 
