@@ -16,7 +16,7 @@ from typing import Final, NoReturn, Self
 
 from daybreak.errors import Cancelled, DaybreakError, RefreshError, RolledBack, TargetNeedsPerson
 from daybreak.jobs.run import RunContext, now
-from daybreak.jobs.target import Held, settle, steadfast
+from daybreak.jobs.target import Held, settle
 from daybreak.postgres import shadow
 from daybreak.postgres.client import Postgres
 from daybreak.postgres.sql import derived_name, identifier
@@ -36,7 +36,7 @@ def exchange(run: RunContext, held: Held, *, incoming: str, oid: int, within: ti
     if run.cancel.is_set():
         raise Cancelled("the run was cancelled before the swap")
     databases = run.catalog.databases
-    server, target = steadfast(run, held.server), held.server.database.name
+    server, target = held.server.steadfast, held.server.database.name
     swap = Swap(
         target=held.name,
         incoming=incoming,

@@ -21,7 +21,7 @@ from daybreak.jobs.rehearsal import Rehearsal
 from daybreak.jobs.run import RunContext
 from daybreak.jobs.selection import CRON, CRON_SCHEMA
 from daybreak.jobs.shelf import GLOBALS, Pinned
-from daybreak.jobs.target import Ground, steadfast
+from daybreak.jobs.target import Ground
 from daybreak.jobs.verdicts import codec_of, in_utf8
 from daybreak.postgres import roles as pure
 from daybreak.postgres import shadow
@@ -138,7 +138,7 @@ def roles(run: RunContext, server: Postgres, plan: pure.RolePlan) -> Generator[N
     finally:
         try:
             if ended := pure.give_back(plan):
-                steadfast(run, server).execute(*ended, dbname=server.maintenance_db)
+                server.steadfast.execute(*ended, dbname=server.maintenance_db)
         except DaybreakError as error:
             run.warn(f"our role still is a member of {', '.join(plan.borrowed)}: {error.message}")
 

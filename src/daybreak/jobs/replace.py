@@ -19,7 +19,7 @@ from daybreak.jobs.rebuild import Rebuild
 from daybreak.jobs.rehearsal import rehearse
 from daybreak.jobs.run import RunContext, now
 from daybreak.jobs.shelf import Pinned
-from daybreak.jobs.target import Held, clean_up, steadfast
+from daybreak.jobs.target import Held, clean_up
 from daybreak.jobs.views import fill_views
 from daybreak.jobs.written import count_writes, remember_writes
 from daybreak.postgres.faults import SqlError
@@ -88,7 +88,7 @@ def replace_target(run: RunContext, held: Held, pinned: Pinned, how: Replacement
         clean_up(run, held)
     try:
         # The new data is there: what belongs to it is finished, also when somebody cancels.
-        finishing = replace(held, server=steadfast(run, server))
+        finishing = replace(held, server=server.steadfast)
         _follow_up(run, replace(work, held=finishing), jobs)
     except (SqlError, CommandError, SourceError, RefreshError, OSError) as error:
         message, _ = files.told(error, run.private)

@@ -30,7 +30,7 @@ from daybreak.jobs.run import RunContext
 from daybreak.jobs.selection import select
 from daybreak.jobs.shelf import Pinned
 from daybreak.jobs.tables import Rescue, moved, narrow, narrow_manifest
-from daybreak.jobs.target import Held, hold_target, steadfast
+from daybreak.jobs.target import Held, hold_target
 from daybreak.jobs.verdicts import codec_of
 from daybreak.model import Database
 from daybreak.postgres import shadow
@@ -138,7 +138,7 @@ def _rescue(
             with run.step("analyze"):
                 _run_all(work, held.name, *(f"ANALYZE {qualified(schema, name)}" for _, name in wanted.names))
         said = f"{', '.join(wanted.asked)} of {rfc3339(archive.manifest.taken_at)}, archive {archive.manifest.id}"
-        _comment(steadfast(run, server), held.name, schema, said)
+        _comment(server.steadfast, held.name, schema, said)
 
 
 def _require_extensions(held: Held, wanted: Rescue) -> None:
@@ -217,7 +217,7 @@ def _kept_when_proven(run: RunContext, server: Postgres, dbname: str, schema: st
         yield
     except BaseException:
         try:
-            steadfast(run, server).execute(f"DROP SCHEMA {identifier(schema)} CASCADE", dbname=dbname)
+            server.steadfast.execute(f"DROP SCHEMA {identifier(schema)} CASCADE", dbname=dbname)
         except DaybreakError as error:
             run.warn(f"the schema {schema} in {dbname} is not proven and could not be dropped: {error.message}")
         raise

@@ -40,7 +40,7 @@ from daybreak.jobs.rebuild import Rebuild
 from daybreak.jobs.rehearsal import Rehearsal, rehearse
 from daybreak.jobs.run import RunContext, now
 from daybreak.jobs.shelf import Pinned
-from daybreak.jobs.target import Ground, clean_up, steadfast
+from daybreak.jobs.target import Ground, clean_up
 from daybreak.jobs.views import fill_views
 from daybreak.model import Database
 from daybreak.postgres import shadow
@@ -255,7 +255,7 @@ def shadow_of(work: Rebuild) -> Generator[None]:
 
 def _give_name(work: Rebuild, name: str, comment: str | None) -> None:
     """Rename and comment in one transaction; from here on the database is its owner's, and never dropped by us."""
-    run, server = work.run, steadfast(work.run, work.held.server)
+    run, server = work.run, work.held.server.steadfast
     renamed = (
         f"ALTER DATABASE {identifier(work.name)} RENAME TO {identifier(name)}; "
         f"COMMENT ON DATABASE {identifier(name)} IS {literal(comment)}"
@@ -285,7 +285,7 @@ def _follow_up(work: Rebuild, name: str) -> None:
     if not (work.rehearsal.selection.has_cron and work.rehearsal.abilities.in_cron(name)):
         return
     run = work.run
-    named = replace(work.held, name=name, server=steadfast(run, work.held.server))
+    named = replace(work.held, name=name, server=work.held.server.steadfast)
     try:
         owner = work.how.owner or named.facts.owner
         jobs = cron.remember(run, named, work.pinned, work.how, incoming=name, owner=owner, in_archive=True)

@@ -37,7 +37,6 @@ from daybreak.postgres.client import Postgres
 from daybreak.postgres.faults import SqlError
 from daybreak.postgres.sql import derived_name, identifier, literal
 from daybreak.postgres.swap import SWAP, drop_statement
-from daybreak.process import Runner
 from daybreak.units import show_count
 
 #: A swap is bounded by its own deadline; nothing waits longer for one that a dead run began.
@@ -282,14 +281,9 @@ def clean_up(run: RunContext, held: Ground) -> None:
     """
     with run.step("clean up") as facts:
         try:
-            facts["dropped"] = drop_leftovers(run, steadfast(run, held.server), held.name, mine=run.id)
+            facts["dropped"] = drop_leftovers(run, held.server.steadfast, held.name, mine=run.id)
         except DaybreakError as error:
             run.warn(f"what is not needed any more could not be dropped, the next run will: {error.message}")
-
-
-def steadfast(run: RunContext, server: Postgres) -> Postgres:
-    """The same server for what has to be finished: a cancelled run does not end it."""
-    return server.with_runner(Runner(log=run.log.write))
 
 
 def require_own_previous(run: RunContext, server: Postgres, identity: Identity) -> shadow.Found | None:

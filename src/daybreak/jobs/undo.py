@@ -10,7 +10,7 @@ from daybreak.errors import Cancelled, RefreshError
 from daybreak.jobs.cron import require_launcher
 from daybreak.jobs.exchange import exchange
 from daybreak.jobs.run import RunContext
-from daybreak.jobs.target import clean_up, hold_target, require_own_previous, steadfast
+from daybreak.jobs.target import clean_up, hold_target, require_own_previous
 from daybreak.jobs.written import count_writes, remember_writes, written_since, written_text
 from daybreak.model import Database
 from daybreak.postgres.abilities import abilities_of
@@ -50,7 +50,7 @@ def undo(
             raise Cancelled(f"{held.name} stays as it is: {said}")
         exchange(run, held, incoming=held.previous, oid=previous.oid, within=how.swap_within)
         # Nobody could look before: the previous database is closed. A row of these milliseconds is not counted.
-        remember_writes(run, held, previous.oid, count_writes(steadfast(run, held.server), held.name))
+        remember_writes(run, held, previous.oid, count_writes(held.server.steadfast, held.name))
         clean_up(run, held)
         if abilities_of(held.server, held.name).in_cron(held.name):
-            require_launcher(run, replace(held, server=steadfast(run, held.server)), how)
+            require_launcher(run, replace(held, server=held.server.steadfast), how)

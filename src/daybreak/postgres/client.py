@@ -13,7 +13,7 @@ import json
 import threading
 from collections.abc import Callable, Generator, Mapping
 from datetime import timedelta
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
@@ -70,6 +70,7 @@ class Postgres:
         self._password = password
         self._version_num: int | None = None
         self._version_lock = threading.Lock()
+        self._others: list[Postgres] = []  # that close with this one
         #: By the name of the database, as `query` is called with it.
         self._kept: dict[str | None, Session] = {}
         if keeps:
@@ -168,9 +169,16 @@ class Postgres:
             host=self.host,
             passfile=self._passfile,
             password=self._password,
+            keeps=bool(self._kept),
         )
         other._version_num = self._version_num
+        self._others.append(other)
         return other
+
+    @cached_property
+    def steadfast(self) -> Postgres:
+        """The same server for what has to be finished: a cancelled run does not end it."""
+        return self.with_runner(Runner(log=self.runner.log))
 
     # -- where it is --------------------------------------------------------------------------
 
@@ -282,8 +290,10 @@ class Postgres:
 
     def close(self) -> None:
         """End the sessions that were kept; a later question begins another."""
-        for one in self._kept.values():
-            one.close()
+        for session in self._kept.values():
+            session.close()
+        for other in self._others:
+            other.close()
 
     def stream(
         self, *statements: str, dbname: str, deadline: timedelta, settings: Mapping[str, str] | None = None
