@@ -28,10 +28,10 @@ def look(host: Host, repository: Repository) -> forget.Outlook:
     return forget.look(host.catalog, host.plan, host.connect(repository, Runner()), host=HOST)
 
 
-def forget_now(host: Host, repository: Repository) -> Any:
+def forget_now(host: Host, repository: Repository, *, seen: str = "") -> Any:
     return host.run(
         "forget",
-        lambda run: forget.forget_all(run, [host.plan], repository, host=HOST, connect=host.connect),
+        lambda run: forget.forget_all(run, [host.plan], repository, host=HOST, connect=host.connect, seen=seen),
     ).result["plans"]
 
 
@@ -145,6 +145,23 @@ def test_a_clock_that_was_ahead_pushes_out_nothing(newer: Offsite, tmp_path: Pat
     assert newest.reasons[0] == "the newest checked one"
     [warning] = host.check().result["warnings"]
     assert warning.startswith("a clock was ahead: 2 snapshots (")
+
+
+def test_what_somebody_looked_at_goes_or_nothing(newer: Offsite, tmp_path: Path) -> None:
+    repository = newer.empty(keep=None)
+    host = Host(folder=tmp_path, repositories=(repository,))
+    for night in range(3):
+        host.night(night)
+    ruled = replace(repository, keep=Keep(last=2))
+    seen = forget.seen_as([look(host, ruled)])
+    host.night(3)  # while the command waited for the repository: now two would go
+
+    with pytest.raises(Refused, match="is not what you looked at any more") as caught:
+        forget_now(host, ruled, seen=seen)
+    assert caught.value.exit_code == 4
+    assert archives(newer, repository) == ["a000", "a001", "a002", "a003"]
+    forget_now(host, ruled, seen=forget.seen_as([look(host, ruled)]))
+    assert archives(newer, repository) == ["a002", "a003"]
 
 
 def test_a_run_does_not_forget_what_it_has_sent(newer: Offsite, tmp_path: Path) -> None:

@@ -147,8 +147,11 @@ def _alarm(what: str, name: str | None) -> str:
 @click.option("--dry-run", is_flag=True, help="Say what would be kept and removed, and why; change nothing.")
 @click.option("--plan", metavar="BACKUP", help="Of this backup alone; else of each that goes to the repository.")
 @click.option("--host", metavar="HOST", help="Snapshots of this host instead of our own.")
+@click.option("--seen", metavar="WORD", default="", help="Only if that goes which --dry-run --json called so.")
 @verb
-def forget_snapshots(door: Door, name: str | None, *, dry_run: bool, plan: str | None, host: str | None) -> None:
+def forget_snapshots(
+    door: Door, name: str | None, *, dry_run: bool, plan: str | None, host: str | None, seen: str
+) -> None:
     """Forget by the repository's rules what is ours; only the ids of snapshots are ever given to restic."""
     if not dry_run:
 
@@ -158,11 +161,14 @@ def forget_snapshots(door: Door, name: str | None, *, dry_run: bool, plan: str |
                 return f"nothing was forgotten: {run.reason}"
             return _outlook_text(said["plans"], done=True)
 
-        work(door, lambda site: site.forget_snapshots(name, plan=plan, host=host), text)
+        work(door, lambda site: site.forget_snapshots(name, plan=plan, host=host, seen=seen), text)
         return
+    from daybreak.jobs.forget import seen_as  # noqa: PLC0415 -- keeps --help fast
+
     with at_site(door) as site:
-        found = [one.as_json() for one in site.look_at_forgetting(name, plan=plan, host=host)]
-    say(door, {"plans": found}, _outlook_text(found, done=False))
+        outlooks = site.look_at_forgetting(name, plan=plan, host=host)
+    found = [one.as_json() for one in outlooks]
+    say(door, {"plans": found, "seen": seen_as(outlooks)}, _outlook_text(found, done=False))
 
 
 def _outlook_text(plans: list[dict[str, Any]], *, done: bool) -> str:

@@ -8,9 +8,10 @@ Errors  `Refused` for rules that keep nothing; `OffsiteError`, its reason `retai
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from hashlib import sha256
 
 from daybreak import files
 from daybreak.catalog import Catalog
@@ -141,10 +142,27 @@ def forget(catalog: Catalog, restic: Restic, outlook: Outlook, *, at: datetime) 
     return gone
 
 
+def seen_as(outlooks: Iterable[Outlook]) -> str:
+    """What would go, as one word: the same where it is the same."""
+    gone = sorted(f"{one.repository} {one.plan} {snapshot}" for one in outlooks for snapshot in one.gone)
+    return sha256("\n".join(gone).encode()).hexdigest()
+
+
+def require_seen(seen: str, outlooks: Iterable[Outlook]) -> None:
+    """Raise Refused where something else would go than what a person looked at."""
+    if seen_as(outlooks) != seen:
+        raise Refused(
+            "what would be forgotten is not what you looked at any more", hint="look at the preview again, then decide"
+        )
+
+
 def forget_all(
-    run: RunContext, plans: Sequence[BackupPlan], repository: Repository, *, host: str, connect: Connect
+    run: RunContext, plans: Sequence[BackupPlan], repository: Repository, *, host: str, connect: Connect, seen: str = ""
 ) -> None:
-    """Forget by a repository's rules what each plan has there. Raise Refused where something speaks against it."""
+    """Forget by a repository's rules what each plan has there, `seen` alone where it is given (as `seen_as` says it).
+
+    Raise Refused where something speaks against it.
+    """
     require_deleting(repository, "forgotten from")
     if repository.keep is None:
         raise Refused(
@@ -158,6 +176,8 @@ def forget_all(
         run.begin()
         restic.version()
         restic.open()
+        if seen:
+            require_seen(seen, [look(run.catalog, plan, restic, host=host) for plan in plans])
         for plan in plans:
             with run.step(f"forget {plan.name}") as facts:
                 outlook = look(run.catalog, plan, restic, host=host)

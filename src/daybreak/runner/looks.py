@@ -17,10 +17,10 @@ from typing import Any, Final
 
 from daybreak.catalog.records import Enrolment
 from daybreak.errors import Cancelled, DaybreakError
+from daybreak.jobs.forget import seen_as
 from daybreak.jobs.repository import Listed
 from daybreak.model import Identity
 from daybreak.restic import is_dead, show_lock
-from daybreak.runner.orders import digest
 from daybreak.runner.words import (
     Doctor,
     Files,
@@ -115,7 +115,7 @@ def _of_repository(
     name = request.repository
     if isinstance(request, LookAtForgetting):
         found = site.look_at_forgetting(name, plan=request.only or None, host=None)
-        yield {"repository": name, "plans": [one.as_json() for one in found], "seen": digest(found)}
+        yield {"repository": name, "plans": [one.as_json() for one in found], "seen": seen_as(found)}
     elif isinstance(request, Snapshots):
         listed = site.snapshots(name)
         for start in range(0, len(listed), PART):

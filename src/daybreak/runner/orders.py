@@ -8,11 +8,10 @@ Errors  `UsageError` for a name that is not there, `Refused` where what was look
 from __future__ import annotations
 
 from dataclasses import dataclass
-from hashlib import sha256
 
-from daybreak.errors import Refused, UsageError
+from daybreak.errors import UsageError
+from daybreak.jobs import forget
 from daybreak.jobs.drill import LOCAL
-from daybreak.jobs.forget import Outlook
 from daybreak.model import Run
 from daybreak.runner.words import (
     Accept,
@@ -67,12 +66,6 @@ def order_of(site: Site, act: Act) -> Order:
     return _restoring(site, act)
 
 
-def digest(outlooks: list[Outlook]) -> str:
-    """What a preview of forgetting said, as one word: the same where the same would go."""
-    gone = sorted(f"{one.repository} {one.plan} {snapshot}" for one in outlooks for snapshot in one.gone)
-    return sha256("\n".join(gone).encode()).hexdigest()
-
-
 def _of_backup(site: Site, act: Backup | Ship | Drill) -> Order:
     plan = site.backup_plan(act.plan).name
     if isinstance(act, Drill):
@@ -90,14 +83,11 @@ def _of_repository(site: Site, act: Check | Prune | Forget | Fetch) -> Order:
     if isinstance(act, Fetch):
         words = ("fetch", act.snapshot, "--repository", name)
         return Order(kind="fetch", plan=f"{name}-fetch", words=words, joins=False)
-    if digest(site.look_at_forgetting(name, plan=act.only or None, host=None)) != act.seen:
-        raise Refused(
-            f"what {name} would forget is not what you looked at any more",
-            hint="look at the preview again, then decide",
-        )
+    forget.require_seen(act.seen, site.look_at_forgetting(name, plan=act.only or None, host=None))
     plan = ("--plan", site.backup_plan(act.only).name) if act.only else ()
     # One that goes on may be of another backup, and what was confirmed is this list.
-    return Order(kind="forget", plan=f"{name}-forget", words=("repository", "forget", name, *plan), joins=False)
+    words = ("repository", "forget", name, *plan, "--seen", act.seen)
+    return Order(kind="forget", plan=f"{name}-forget", words=words, joins=False)
 
 
 def _restoring(site: Site, act: Restore | Rescue) -> Order:

@@ -107,14 +107,14 @@ class Repositories(Base):
 
         return self._execute(plan.name, plan.kind, in_slot(plan.kind, plan.name, plan.schedule, slot, job))
 
-    def forget_snapshots(self, name: str | None, *, plan: str | None, host: str | None) -> Run:
-        """`daybreak repository forget`."""
+    def forget_snapshots(self, name: str | None, *, plan: str | None, host: str | None, seen: str = "") -> Run:
+        """`daybreak repository forget`; `seen`: only if that is what would go, as `forget.seen_as` says it."""
         chosen = self.repository(name)
         plans = self._sending(chosen, plan)
         return self._execute(
             f"{chosen.name}-forget",
             "forget",
-            lambda run: forget.forget_all(run, plans, chosen, host=host or host_name(), connect=Restic),
+            lambda run: forget.forget_all(run, plans, chosen, host=host or host_name(), connect=Restic, seen=seen),
         )
 
     def look_at_forgetting(self, name: str | None, *, plan: str | None, host: str | None) -> list[forget.Outlook]:
