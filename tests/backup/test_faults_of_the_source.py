@@ -233,6 +233,15 @@ def test_d7_a_table_that_somebody_locks(site: Installation, prod: tuple[Server, 
     site.backup()
 
 
+def test_a_role_with_one_connection_is_enough(site: Installation, prod: tuple[Server, str]) -> None:
+    server, name = prod
+    server.create_role("single", options="LOGIN CONNECTION LIMIT 1")
+    server.psql("GRANT pg_read_all_data TO single")
+    site.url = server.url(name, user="single")
+    site.configure(database={"protected": True})  # whose questions share a session
+    site.backup()
+
+
 def test_d8_rows_that_the_role_may_not_see(site: Installation, prod: tuple[Server, str]) -> None:
     """D8: 11 and the statement that helps, never a dump with rows left out."""
     server, name = prod

@@ -184,6 +184,7 @@ class Rebuild:
                 deadline=self.how.deadline,
                 settings=server.settings({**self.building, **_CHECK_SETTINGS}),
             )
+            server.close()  # as for a dump: nobody sits idle for hours, on a role that may have few connections
             try:
                 server.runner.run(command, on_stderr=tell)
             except CommandError as error:
