@@ -1,7 +1,7 @@
 """Whoever is killed in the middle: archive and dev are whole, nothing is left running, the next run is green.
 
-One blow for each here, with a printed seed. `DAYBREAK_BLOWS=10` strikes each ten times in a dump and ten times in a
-restore; `just blows` does.
+One blow for each here, behind ssh for one of two, with a printed seed. `DAYBREAK_BLOWS=10` strikes each ten times in a
+dump and ten times in a restore; `just blows` does.
 """
 
 from __future__ import annotations
@@ -145,7 +145,8 @@ def test_blows_in_docker(deploy: Deploy, docker_engine: Engine, chance: random.R
 
 @pytest.mark.timeout(3 * 3600)
 def test_blows_behind_ssh(deploy: Deploy, podman_engine: Engine, vps: Sshd, chance: random.Random) -> None:
-    strike_all(deploy(podman_engine, vps=vps, rows=ROWS), "client session", chance)
+    victims = "client session"  # each blow takes a minute or two there: one of the two where the gate is
+    strike_all(deploy(podman_engine, vps=vps, rows=ROWS), victims if BLOWS else chance.choice(victims.split()), chance)
 
 
 @pytest.mark.timeout(3 * 3600)

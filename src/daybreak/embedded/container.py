@@ -30,6 +30,8 @@ from daybreak.watchdog import THERE
 #: The folder of the socket, as the container sees it.
 SOCKET: Final = "/run/daybreak"
 _USER: Final = "postgres"
+#: podman's word for a short name that its configuration gives no registry for.
+_NO_REGISTRIES: Final = "no unqualified-search registries"
 _LABEL: Final = "daybreak.state"
 _PREFIX: Final = "daybreak-throwaway-"
 _BRIEFLY: Final = timedelta(seconds=60)
@@ -85,10 +87,14 @@ def find_image(image: str, runner: Runner) -> str:
             fault = refusal(Host(place=Place(container=image, runtime=runtime)), error)
             if runtime == runtimes[-1]:
                 said = fault.message if fault else error.message
-                raise ConfigError(
-                    f"the image {image} is not here and cannot be pulled: {said}",
-                    hint=f"{runtime} pull {image}   # then run again; or name another image",
-                ) from error
+                hint = f"{runtime} pull {image}   # then run again; or name another image"
+                if any(_NO_REGISTRIES in line for line in error.tail):
+                    hint = (
+                        f"{runtime} knows no registry for short names: write the whole name, its registry in front "
+                        "(docker's own images are its library/…), or set unqualified-search-registries in "
+                        "/etc/containers/registries.conf"
+                    )
+                raise ConfigError(f"the image {image} is not here and cannot be pulled: {said}", hint=hint) from error
         else:
             return runtime
     raise AssertionError("there is a last runtime")
