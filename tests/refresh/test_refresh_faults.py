@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from couples import Couple, chance, contents, oid_of, properties
+from daybreak.errors import SourceError
 from daybreak.jobs import refresh as refreshing
 from daybreak.jobs import shelf as shelves
 from daybreak.jobs.rebuild import Rebuild
+from daybreak.postgres import cron
 from daybreak.postgres.client import Postgres
 from installation import processes, wait_for
 
@@ -321,6 +323,14 @@ def test_a_target_that_somebody_else_closed_stays_closed(refreshed: Couple):
     said = refreshed.refresh(expect=4)
     assert "not by Daybreak" in said["message"]
     assert not properties(refreshed.dev, refreshed.dev_db)["open"]
+
+
+def test_a_target_that_cannot_be_asked_is_not_told_to_lack_pg_cron(refreshed: Couple, monkeypatch: pytest.MonkeyPatch):
+    def full(_server: object, _name: str) -> bool:
+        raise SourceError("dev: sorry, too many clients already")
+
+    monkeypatch.setattr(cron, "has_aside", full)
+    assert refreshed.refresh().get("warnings") is None
 
 
 def test_undo_without_a_previous_database(site: Couple):

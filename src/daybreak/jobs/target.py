@@ -159,9 +159,15 @@ def _finish_cron(run: RunContext, server: Postgres, name: str) -> list[str]:
     try:
         if not cron.has_aside(server, name):
             return []
+    except (SqlError, SourceError, CommandError):  # gone, or closed by somebody: whoever needs it says so
+        return []
+    try:
         cron.make(server, name)
     except (SqlError, SourceError, CommandError) as error:
-        run.warn(f"pg_cron and its jobs are missing in {name}, and could not be brought back: {error.message}")
+        run.warn(
+            f"pg_cron and its jobs are missing in {name}, and could not be brought back: {error.message} "
+            "(they wait there; mend it, then `daybreak repair`)"
+        )
         return []
     return [f"brought pg_cron and its jobs back into {name}, which a run had left without them"]
 
