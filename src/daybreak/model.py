@@ -12,7 +12,7 @@ from enum import StrEnum
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
-from daybreak.replacement import Replacement
+from daybreak.replacement import Quirks, Replacement
 
 
 class RunState(StrEnum):
@@ -220,6 +220,7 @@ class BackupPlan:
     ship: ShipForm = ShipForm.SHARDS
     shard_kib: int | None = None  # the average; None: as the last time, at first by the size of the database
     schedule: Schedule | None = None
+    quirks: Quirks = field(default_factory=Quirks)  # of its archives, for whatever restores them
     globals_passwords: bool = False  # role passwords (hashes) in the globals file
     lock_wait: timedelta = timedelta(seconds=60)  # pg_dump --lock-wait-timeout
     idle: timedelta = timedelta(minutes=15)  # no byte from pg_dump for so long ends it

@@ -5,7 +5,7 @@ Units   deadlines are `timedelta`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
@@ -77,6 +77,23 @@ class Hook:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Quirks:
+    """What every restore of one database's archives does otherwise, since they could not be restored as they are."""
+
+    search_path: tuple[str, ...] = ()  # the schemas that it searches; none: the archive names all that it means
+    leave_out: tuple[str, ...] = ()  # entries that are not restored, as `Entry.label`
+    insists: bool = False  # what is left out was said by a person just now: it has to be there
+
+    def also(self, said: Quirks) -> Quirks:
+        """These, and what a person said besides."""
+        return Quirks(
+            search_path=said.search_path or self.search_path,
+            leave_out=tuple(dict.fromkeys((*self.leave_out, *said.leave_out))),
+            insists=bool(said.leave_out),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Replacement:
     """How a target is replaced, wherever the archive comes from."""
 
@@ -87,6 +104,7 @@ class Replacement:
     keep: tuple[KeptRows, ...] = ()
     foreign: bool = False  # foreign servers, their user mappings and tables are restored
     event_triggers: bool = True
+    quirks: Quirks = field(default_factory=Quirks)
     older_extensions: tuple[str, ...] = ()  # that may be older on the target than in production
     checks: tuple[Check, ...] = ()
     hooks: tuple[Hook, ...] = ()

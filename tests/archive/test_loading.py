@@ -40,7 +40,9 @@ class Ground:
         catalog = Catalog.open(self.folder / "state")
 
         def job(run: RunContext) -> None:
-            with loading(run, self.pinned, self.entries, here=here, spare_bytes=self.spare_bytes) as found:
+            with loading(
+                run, self.pinned, self.entries, search_path=(), here=here, spare_bytes=self.spare_bytes
+            ) as found:
                 look(found)
 
         try:
@@ -140,7 +142,7 @@ def test_a_disk_that_refuses_is_no_fault(ground: Ground, monkeypatch: pytest.Mon
     def refuse(*_: object) -> NoReturn:
         raise OSError(code, os.strerror(code))
 
-    monkeypatch.setattr("daybreak.archive.frozen._write", refuse)
+    monkeypatch.setattr("daybreak.archive.restorable._write", refuse)
     assert ground.is_plain()
     assert os.strerror(code) in ground.log
 

@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from daybreak import config
 from daybreak.config.describe import _toml, show_length
 from daybreak.config.server import KeyTable, ServerTable
-from daybreak.config.tables import SECTIONS, SINGLES, KeepTable, RefreshTable, TopTable
+from daybreak.config.tables import SECTIONS, SINGLES, BackupTable, KeepTable, RefreshTable, TopTable
 from daybreak.model import BackupPlan, Database, Keep, RefreshPlan, Repository, SshHost
-from daybreak.replacement import Replacement
+from daybreak.replacement import Quirks, Replacement
 from daybreak.server import Server, ServerKey
 from daybreak.units import parse_duration
 
@@ -106,11 +106,17 @@ def test_every_field_of_the_nouns_has_its_key() -> None:
         "repositories": Repository,
     }
     for section, noun in nouns.items():
-        keys = {renamed.get(field.name, field.name) for field in fields(noun)} - {"name", "how", "append_only"}
+        keys = {renamed.get(field.name, field.name) for field in fields(noun)} - {
+            "name",
+            "how",
+            "quirks",
+            "append_only",
+        }
         assert keys <= set(SECTIONS[section].model_fields)
     assert {field.name for field in fields(Server)} == set(ServerTable.model_fields)
     assert {field.name for field in fields(ServerKey)} == set(KeyTable.model_fields)
-    assert {field.name for field in fields(Replacement)} <= set(RefreshTable.model_fields)
+    assert {field.name for field in fields(Replacement)} - {"quirks"} <= set(RefreshTable.model_fields)
+    assert {field.name for field in fields(Quirks)} - {"insists"} <= set(BackupTable.model_fields)
     assert {field.name for field in fields(Keep)} == set(KeepTable.model_fields)
 
 

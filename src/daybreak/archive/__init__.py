@@ -6,7 +6,7 @@
     read_contents   the header and the table of contents alone
     copy_data       one table's COPY data by its offset, `table_data` by its name; `large_objects` likewise
     rewrite         the same archive with another compression
-    write_frozen    the same archive for one restore that loads `freezable` tables frozen
+    read_restorable the entries to choose from for a restore; `write_restorable` the file for it
     TableDigest     for the other side of a proof: feed it what `COPY … TO STDOUT` prints
 
 Errors  `ArchiveError` for everything that can be wrong with an archive or a manifest.
@@ -15,7 +15,6 @@ Errors  `ArchiveError` for everything that can be wrong with an archive or a man
 from daybreak.archive.check import CheckReport, check_archive, differences
 from daybreak.archive.codecs import Compression
 from daybreak.archive.digest import Digest, LargeObject, LargeObjects, TableDigest, are_the_same, digest_of
-from daybreak.archive.frozen import freezable, write_frozen
 from daybreak.archive.manifest import (
     Globals,
     Manifest,
@@ -40,6 +39,7 @@ from daybreak.archive.reader import (
     table_data,
     with_offsets,
 )
+from daybreak.archive.restorable import freezable, read_restorable, rewritten, write_restorable
 from daybreak.archive.statements import (
     CopyStatement,
     parse_altered,
@@ -89,11 +89,13 @@ __all__ = [
     "read_archive",
     "read_contents",
     "read_manifest",
+    "read_restorable",
     "rewrite",
+    "rewritten",
     "scan",
     "sequence_records",
     "table_data",
     "table_records",
     "with_offsets",
-    "write_frozen",
+    "write_restorable",
 ]

@@ -15,16 +15,17 @@ from typing import Final
 from daybreak.archive.primitives import damaged
 
 _ROOT: Final = "-- load via partition root "
-_IDENTIFIER: Final = r'(?:"(?:[^"]|"")+"|[^\s",.();]+)'
+#: A name as pg_dump writes it, quoted where it has to be.
+IDENTIFIER: Final = r'(?:"(?:[^"]|"")+"|[^\s",.();]+)'
 _COPY: Final = re.compile(
-    rf"COPY (?P<relation>{_IDENTIFIER}(?:\.{_IDENTIFIER})?) "
-    rf"(?:\((?P<columns>{_IDENTIFIER}(?:, {_IDENTIFIER})*)\))? ?FROM stdin;\n"
+    rf"COPY (?P<relation>{IDENTIFIER}(?:\.{IDENTIFIER})?) "
+    rf"(?:\((?P<columns>{IDENTIFIER}(?:, {IDENTIFIER})*)\))? ?FROM stdin;\n"
 )
-_NAME: Final = re.compile(_IDENTIFIER)
+_NAME: Final = re.compile(IDENTIFIER)
 _SETVAL: Final = re.compile(r"SELECT pg_catalog\.setval\(.*, (-?\d{1,19}), (true|false)\);\n", re.DOTALL)
 _POLICY: Final = re.compile(
-    rf"CREATE POLICY {_IDENTIFIER} ON {_IDENTIFIER}(?:\.{_IDENTIFIER})?(?: AS RESTRICTIVE)?(?: FOR \w+)?"
-    rf"(?: TO (?P<roles>{_IDENTIFIER}(?:, {_IDENTIFIER})*))?(?: USING| WITH|;)"
+    rf"CREATE POLICY {IDENTIFIER} ON {IDENTIFIER}(?:\.{IDENTIFIER})?(?: AS RESTRICTIVE)?(?: FOR \w+)?"
+    rf"(?: TO (?P<roles>{IDENTIFIER}(?:, {IDENTIFIER})*))?(?: USING| WITH|;)"
 )
 _WORD: Final = re.compile(r'(?:"(?:[^"]|"")*"|[^\s";,])+|[;,]')
 #: In what pg_dump writes, these words are never names: as names they are quoted.
@@ -32,8 +33,8 @@ _BEFORE_A_ROLE: Final = {"TO", "FROM", "ROLE", "AUTHORIZATION"}
 #: What ends the head of a routine's definition.
 _BODY: Final = re.compile(r"\n(?:    AS |    RETURN |\s*BEGIN ATOMIC)")
 _SET: Final = re.compile(r'^    SET "?([A-Za-z_][\w.]*)"? TO ', re.MULTILINE)
-_ALTER: Final = re.compile(rf"ALTER TABLE (?:ONLY )?({_IDENTIFIER}(?:\.{_IDENTIFIER})?)")
-_COLLATION: Final = re.compile(rf"CREATE COLLATION {_IDENTIFIER}(?:\.{_IDENTIFIER})? \(provider = (\w+)")
+_ALTER: Final = re.compile(rf"ALTER TABLE (?:ONLY )?({IDENTIFIER}(?:\.{IDENTIFIER})?)")
+_COLLATION: Final = re.compile(rf"CREATE COLLATION {IDENTIFIER}(?:\.{IDENTIFIER})? \(provider = (\w+)")
 _ENCODING: Final = re.compile(r"SET client_encoding = '([^']+)';\n")
 
 
@@ -47,8 +48,7 @@ class CopyStatement:
     @property
     def names(self) -> tuple[str, ...]:
         """The columns' names, unquoted."""
-        found = _NAME.findall(self.columns or "")
-        return tuple(name[1:-1].replace('""', '"') if name.startswith('"') else name for name in found)
+        return tuple(map(plain_name, _NAME.findall(self.columns or "")))
 
     @property
     def copy_out(self) -> str:
@@ -66,6 +66,11 @@ class CopyStatement:
     def select_out(self) -> str:
         """The same through a query: prints a partitioned table too, with the rows of all its partitions."""
         return f"COPY (SELECT {self.columns or ''} FROM {self.relation}) TO STDOUT"  # noqa: S608 -- pg_dump quoted it
+
+
+def plain_name(name: str) -> str:
+    """A name without the quotes that SQL may want."""
+    return name[1:-1].replace('""', '"') if name.startswith('"') else name
 
 
 def parse_copy(statement: str) -> CopyStatement:
@@ -98,8 +103,7 @@ def parse_grantees(statements: str) -> tuple[str, ...]:
     """Every role that GRANT, REVOKE and ALTER DEFAULT PRIVILEGES statements name, unquoted, PUBLIC left out."""
     words = _WORD.findall(statements)
     found = [word for before, word in itertools.pairwise(words) if before in _BEFORE_A_ROLE]
-    names = (word[1:-1].replace('""', '"') if word.startswith('"') else word for word in found)
-    return tuple(dict.fromkeys(name for name in names if name not in {"PUBLIC", "ROLE", ";"}))
+    return tuple(dict.fromkeys(name for name in map(plain_name, found) if name not in {"PUBLIC", "ROLE", ";"}))
 
 
 def parse_settings(statement: str) -> tuple[str, ...]:

@@ -37,6 +37,8 @@ TOC_BYTES: Final = 2**30
 TABLE_DATA: Final = "TABLE DATA"
 BLOBS: Final = "BLOBS"
 SEQUENCE_SET: Final = "SEQUENCE SET"
+#: The section of what is made when the rows are in: indexes, constraints, triggers.
+BEHIND_ROWS: Final = 4
 
 _FORMATS: Final = {1: "custom", 3: "tar or directory", 4: "plain", 5: "directory"}
 _INT_SIZE: Final = 4

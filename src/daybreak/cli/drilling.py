@@ -12,12 +12,13 @@ import click
 
 from daybreak.cli import progress
 from daybreak.cli.output import Door, run_document, say
-from daybreak.cli.shared import at_site, verb
+from daybreak.cli.shared import at_site, quirks_said, verb
 from daybreak.units import show_count, show_duration
 
 if TYPE_CHECKING:
     from daybreak.jobs.open_archive import Opened
     from daybreak.model import Run
+    from daybreak.replacement import Quirks
 
 _LOOK_S: Final = 0.2
 #: A program that a signal ended: what a shell says of it.
@@ -29,11 +30,12 @@ _SIGNALLED: Final = 128
 @click.option("--from", "source", metavar="local|REPOSITORY", default="local", help="Where the archive is taken from.")
 @click.option("--image", metavar="IMAGE", help="In a container of this image, whatever is installed here.")
 @click.option("--on", metavar="DATABASE", help="In a database beside this one, on its server.")
+@quirks_said
 @verb
-def drill(door: Door, backup: str | None, *, source: str, image: str | None, on: str | None) -> None:
+def drill(door: Door, backup: str | None, *, source: str, image: str | None, on: str | None, quirks: Quirks) -> None:
     """Prove an archive on purpose: restore it in a throw-away server, compare every table, time it."""
     with at_site(door, progress.choose()) as site:
-        run = site.drill(backup, source=source, image=image, on=on)
+        run = site.drill(backup, source=source, image=image, on=on, quirks=quirks)
     say(door, run_document(run), drill_text(run))
 
 
@@ -59,8 +61,11 @@ def drill_text(run: Run) -> str:
 @click.option("--command", metavar="COMMAND", help="Run this instead of psql; DATABASE_URL and PG* lead it there.")
 @click.option("--url", "only_url", is_flag=True, help="Print where it is and wait, also on a terminal.")
 @click.option("--image", metavar="IMAGE", help="In a container of this image, whatever is installed here.")
+@quirks_said
 @verb
-def open_(door: Door, archive: str | None, *, command: str | None, only_url: bool, image: str | None) -> int:
+def open_(
+    door: Door, archive: str | None, *, command: str | None, only_url: bool, image: str | None, quirks: Quirks
+) -> int:
     """Look into an archive: a server of its own with psql and a URL, gone when you leave."""
     if command is not None and (door.json or only_url):
         raise click.UsageError("--command goes without --json and --url")
@@ -87,7 +92,7 @@ def open_(door: Door, archive: str | None, *, command: str | None, only_url: boo
             opened.runner.interact(opened.psql, env={})
 
     with at_site(door, listener) as site:
-        site.open(archive, image=image, use=use)
+        site.open(archive, image=image, use=use, quirks=quirks)
     return status if status >= 0 else _SIGNALLED - status
 
 

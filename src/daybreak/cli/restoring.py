@@ -10,11 +10,12 @@ import click
 
 from daybreak.cli import progress
 from daybreak.cli.output import Door, run_document, say
-from daybreak.cli.shared import at_site, verb
+from daybreak.cli.shared import at_site, quirks_said, verb
 from daybreak.units import show_count
 
 if TYPE_CHECKING:
     from daybreak.model import Run
+    from daybreak.replacement import Quirks
 
 
 @click.command()
@@ -27,11 +28,13 @@ if TYPE_CHECKING:
 @click.option("--as-schema", metavar="NAME", help="With --table: the new schema; else it is named by the run.")
 @click.option("--backup", metavar="NAME", help="Whose archives; may be left out where there is one.")
 @click.option("--confirm", metavar="NAME", help="For production: the new name once more, I mean it.")
+@quirks_said
 @verb
 def restore(
     door: Door,
     archive: str,
     *,
+    quirks: Quirks,
     to: str,
     new: str | None,
     tables: tuple[str, ...],
@@ -46,9 +49,9 @@ def restore(
         raise click.UsageError("--as-schema goes with --table")
     with at_site(door, progress.choose()) as site:
         if tables:
-            run = site.rescue(archive, to, backup=backup, tables=tables, schema=as_schema)
+            run = site.rescue(archive, to, backup=backup, tables=tables, schema=as_schema, quirks=quirks)
         else:
-            run = site.restore(archive, to, backup=backup, new=new, confirm=_confirm(door, confirm))
+            run = site.restore(archive, to, backup=backup, new=new, confirm=_confirm(door, confirm), quirks=quirks)
     say(door, run_document(run), _text(run))
 
 

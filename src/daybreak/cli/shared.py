@@ -64,6 +64,35 @@ def slotted(body: _Body) -> _Body:
     return inner  # pyright: ignore[reportReturnType] -- click's decorators lose the signature
 
 
+def quirks_said(body: _Body) -> _Body:
+    """Give a verb `--leave-out` and `--search-path`, as `quirks`: for an archive that cannot be restored as it is."""
+
+    @click.option(
+        "--leave-out", multiple=True, metavar="OBJECT", help="Not this one, as a failed restore named it; never rows."
+    )
+    @click.option(
+        "--search-path",
+        multiple=True,
+        metavar="SCHEMA",
+        callback=_schemas,
+        help="Search this schema: for functions that name tables without one.",
+    )
+    @functools.wraps(body)
+    def inner(*args: Any, leave_out: tuple[str, ...], search_path: tuple[str, ...], **options: Any) -> object:  # noqa: ANN401 -- whatever click hands over
+        from daybreak.replacement import Quirks  # noqa: PLC0415 -- keeps --help fast
+
+        said = Quirks(search_path=search_path, leave_out=leave_out, insists=bool(leave_out))
+        return body(*args, quirks=said, **options)
+
+    return inner  # pyright: ignore[reportReturnType] -- click's decorators lose the signature
+
+
+def _schemas(_context: click.Context, _option: click.Parameter, value: tuple[str, ...]) -> tuple[str, ...]:
+    if not all(value):
+        raise click.BadParameter("must be the name of a schema")
+    return value
+
+
 def _word(_context: click.Context, _option: click.Parameter, value: str | None) -> str | None:
     if value is not None and re.fullmatch(r"[a-z][a-z0-9-]{0,31}", value) is None:
         raise click.BadParameter("must be a word of small letters, digits and -")

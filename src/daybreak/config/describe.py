@@ -320,6 +320,8 @@ def _backup(plan: BackupPlan) -> dict[str, object]:
         "backlog": plan.backlog,
         "ship": plan.ship.value,
         "shard_kib": plan.shard_kib,
+        "search_path": list(plan.quirks.search_path),
+        "leave_out": list(plan.quirks.leave_out),
         "globals_passwords": plan.globals_passwords,
         "lock_wait": plan.lock_wait,
         "idle": plan.idle,

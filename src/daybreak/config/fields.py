@@ -296,6 +296,7 @@ CommandWords = Annotated[
 ]
 Sql = Annotated[str, BeforeValidator(_sql), _schema("string", minLength=1)]
 Query = Annotated[str, BeforeValidator(_query), _schema("string", minLength=1)]
+SqlName = Annotated[str, BeforeValidator(_sql), _schema("string", minLength=1)]
 TableName = Annotated[str, BeforeValidator(_table_name), _schema("string", pattern=f"^{_TABLE_NAME.pattern}$")]
 Title = Annotated[str, BeforeValidator(_title), _schema("string", minLength=1, maxLength=_TITLE_LENGTH)]
 EnvName = Annotated[str, BeforeValidator(_env_name), _schema("string", pattern=f"^{ENV_NAME.pattern}$")]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from daybreak.config.alerts import ping_of
@@ -19,7 +20,7 @@ from daybreak.config.tables import (
     TopTable,
 )
 from daybreak.model import BackupPlan, Database, Keep, ProofWhen, RefreshPlan, Repository, Schedule, ShipForm
-from daybreak.replacement import Check, Conflict, CronJobs, Hook, HookTime, KeptRows, Replacement
+from daybreak.replacement import Check, Conflict, CronJobs, Hook, HookTime, KeptRows, Quirks, Replacement
 from daybreak.server import Server, ServerKey
 from daybreak.upkeep import RepositoryPlan, Upkeep
 
@@ -63,6 +64,7 @@ def backup_of(
         ship=ShipForm(table.ship),
         shard_kib=table.shard_kib,
         schedule=schedule_of(table, top),
+        quirks=Quirks(search_path=tuple(table.search_path), leave_out=tuple(table.leave_out)),
         globals_passwords=table.globals_passwords,
         lock_wait=table.lock_wait,
         idle=table.idle,
@@ -100,15 +102,16 @@ def refresh_of(
     backups: Mapping[str, BackupPlan],
 ) -> RefreshPlan:
     """A refresh, its names followed."""
+    backup = backups[table.backup]
     return RefreshPlan(
         name=name,
-        backup=backups[table.backup],
+        backup=backup,
         target=databases[table.target],
         max_age=table.max_age,
         schedule=schedule_of(table, top),
         wait=table.wait,
         ping=ping_of(table.ping),
-        how=replacement_of(table),
+        how=replace(replacement_of(table), quirks=backup.quirks),
     )
 
 

@@ -178,6 +178,8 @@ CLOSED: Final[Mapping[type[Table], Mapping[str, str]]] = {
         "repositories": "it says where copies go",
         "drill_image": "it is a program of somebody else",
         "drill_on": _WHICH,
+        "search_path": _CARRIED,
+        "leave_out": _CARRIED,
         "globals_passwords": "it puts secrets into a file",
     },
     RefreshTable: {

@@ -33,6 +33,7 @@ from daybreak.config.fields import (
     Rate,
     RepositoryUrl,
     Spec,
+    SqlName,
     SshDestination,
     Timezone,
 )
@@ -180,6 +181,18 @@ class BackupTable(PlanTable):
         description="The average size of a shard in KiB. Left out: as it was the last time; the first time 64, more "
         "for a database above 2 GiB. A change sends everything again.",
         examples=[64],
+    )
+    search_path: list[SqlName] = Field(
+        [],
+        description="Schemas that every restore of its archives searches. Only for functions that name tables or other "
+        "functions without a schema, and that checks, generated columns or indexes call: pg_restore searches none.",
+        examples=[["app", "public"]],
+    )
+    leave_out: list[SqlName] = Field(
+        [],
+        description="Objects that no restore of its archives makes, each as a failed restore names it: for what cannot "
+        "be restored. Never rows.",
+        examples=[["FK CONSTRAINT public.orders orders_customer_id_fkey"]],
     )
     globals_passwords: bool = Field(
         False, description="Put the roles' password hashes into the globals file. It needs a superuser."

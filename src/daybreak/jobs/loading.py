@@ -1,10 +1,11 @@
-"""The file that pg_restore loads from: a copy of the archive that loads tables frozen, or the archive itself.
+"""The file that pg_restore loads from: a copy of the archive that says how to restore it, or the archive itself.
 
 Frozen rows are written once: nothing goes over them later for hint bits, and the WAL for those falls away (ADR 0054).
+That is worth a copy, but not needed. Checks that wait for all rows and a search path are (ADR 0056).
 
 Shapes  `loading` gives a `Loading` for the time of a block; the copy is gone afterwards, and what a killed run left of
         it goes with its pins, or its private folder.
-Errors  none of its own: where the copy cannot be made, the archive itself is taken, and the log says why.
+Errors  `RefreshError` where a copy is needed and cannot be made; else the archive itself is taken, the log says why.
 """
 
 from __future__ import annotations
@@ -17,10 +18,11 @@ from pathlib import Path
 from typing import Final
 
 from daybreak import files
-from daybreak.archive import Entry, freezable, write_frozen
-from daybreak.errors import Cancelled, DaybreakError
+from daybreak.archive import Entry, freezable, rewritten, write_restorable
+from daybreak.errors import Cancelled, DaybreakError, RefreshError
 from daybreak.jobs.run import RunContext
 from daybreak.jobs.shelf import Pinned, sha256_of
+from daybreak.postgres.sql import identifier, literal
 from daybreak.units import show_bytes
 
 #: So much is copied in no time, whatever is loaded.
@@ -39,22 +41,40 @@ class Loading:
 
 @contextlib.contextmanager
 def loading(
-    run: RunContext, pinned: Pinned, entries: Sequence[Entry], *, here: bool, spare_bytes: int | None
+    run: RunContext,
+    pinned: Pinned,
+    entries: Sequence[Entry],
+    *,
+    search_path: Sequence[str],
+    here: bool,
+    spare_bytes: int | None,
 ) -> Generator[Loading]:
-    """What a parallel pg_restore of `entries` is given, which runs `here` or elsewhere. Raise Cancelled.
+    """What a parallel pg_restore of `entries` is given, which runs `here` or elsewhere. Raise RefreshError, Cancelled.
 
-    `spare_bytes`: what the restore leaves free on its disk, which may be the archive's, where that is known.
+    `search_path`: the schemas that it searches; none where it names all that it means. `spare_bytes`: what the restore
+    leaves free on its disk, which may be the archive's, where that is known.
     """
     manifest = pinned.manifest
-    plain = Loading(path=pinned.path, size_bytes=manifest.size_bytes, sha256=manifest.sha256)
-    tables = _worth_it(run, pinned, entries, spare_bytes)
-    if not tables:
-        yield plain
+    needed = bool(search_path or rewritten(pinned.path).intersection(one.id for one in entries))
+    tables = freezable(entries) if needed else _worth_it(run, pinned, entries, spare_bytes)
+    if not tables and not needed:
+        yield Loading(path=pinned.path, size_bytes=manifest.size_bytes, sha256=manifest.sha256)
         return
     folder = pinned.folder or run.private
     path = folder / f"{run.id}.load"
     try:
-        yield _copy(run, pinned, tables, path, here=here) or plain
+        try:
+            file = _copy(run, pinned, tables, search_path, path, here=here)
+        except Cancelled:
+            raise
+        except (OSError, DaybreakError) as error:
+            if needed:
+                message, hint = files.told(error, path)
+                raise RefreshError(f"this restore needs a copy of the archive: {message}", hint=hint) from error
+            run.log.write(f"tables are not loaded frozen: {error}")
+            path.unlink(missing_ok=True)
+            file = Loading(path=pinned.path, size_bytes=manifest.size_bytes, sha256=manifest.sha256)
+        yield file
     finally:
         path.unlink(missing_ok=True)
 
@@ -79,27 +99,23 @@ def _worth_it(run: RunContext, pinned: Pinned, entries: Sequence[Entry], spare_b
     return tables
 
 
-def _copy(run: RunContext, pinned: Pinned, tables: frozenset[int], path: Path, *, here: bool) -> Loading | None:
-    """Write the copy; None where that does not succeed."""
+def _copy(
+    run: RunContext, pinned: Pinned, tables: frozenset[int], search_path: Sequence[str], path: Path, *, here: bool
+) -> Loading:
+    """Write the copy. Raise OSError, ArchiveError, Cancelled."""
 
     def tell(copied: int) -> None:
         if run.cancel.is_set():
             raise Cancelled("the run was cancelled while the archive was copied for the restore")
         run.progress("preparing the archive", done_bytes=copied, total_bytes=pinned.manifest.size_bytes)
 
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        try:
-            size = write_frozen(pinned.path, handle, tables, on_bytes=tell)
-        finally:
-            os.close(handle)
-        if pinned.folder is not None:  # where a container that mounts the archives may read it
-            files.share(path, group_of=pinned.folder, mode=files.FILE_MODE)
-        return Loading(path=path, size_bytes=size, sha256="" if here else sha256_of(path), frozen=len(tables))
-    except Cancelled:
-        raise
-    except (OSError, DaybreakError) as error:
-        run.log.write(f"tables are not loaded frozen: {error}")
-        path.unlink(missing_ok=True)
-        return None
+        searched = literal(", ".join(map(identifier, search_path))) if search_path else None
+        size = write_restorable(pinned.path, handle, frozen=tables, search_path=searched, on_bytes=tell)
+    finally:
+        os.close(handle)
+    if pinned.folder is not None:  # where a container that mounts the archives may read it
+        files.share(path, group_of=pinned.folder, mode=files.FILE_MODE)
+    return Loading(path=path, size_bytes=size, sha256="" if here else sha256_of(path), frozen=len(tables))

@@ -6,6 +6,7 @@ Shapes  an archive's table of contents and a server's abilities go in; obstacles
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -78,6 +79,7 @@ def obstacles(case: Case) -> list[Obstacle]:
         *_locks(case),
         *_disk(case),
         *_holders(case),
+        *_left_out(case),
     ]
 
 
@@ -97,6 +99,8 @@ def notes(case: Case) -> list[str]:
         found.append("how much room the target's disk has cannot be seen from here")
     if reader := newer_reader(case):
         found.append(f"pg_restore {abilities.major} cannot read this archive: version {reader} restores it")
+    if not case.how.quirks.insists:
+        found += [f"leave_out names {one!r}, which the archive does not have" for one in case.selection.unknown]
     return found
 
 
@@ -357,3 +361,19 @@ def left_out_lines(selection: Selection) -> list[str]:
 def _some(labels: list[str], most: int = 10) -> str:
     more = f" and {len(labels) - most} more" if len(labels) > most else ""
     return f"{', '.join(labels[:most])}{more}"
+
+
+def _left_out(case: Case) -> Iterator[Obstacle]:
+    """What a person wants left out, where it is not there or is more than it seems."""
+    labels = [entry.label for entry in case.selection.restored]
+    for one in case.selection.unknown if case.how.quirks.insists else ():
+        near = difflib.get_close_matches(one, labels, n=1, cutoff=0.6)
+        yield Obstacle(
+            what=f"{one!r} is to be left out, and the archive does not have it",
+            remedy=f"did you mean {near[0]!r}?" if near else "say it as the failed restore named it",
+        )
+    for rows, name in case.selection.lost.items():
+        yield Obstacle(
+            what=f"without {name} the rows of {rows} would be left out",
+            remedy="leave out what stands behind rows: a constraint, an index, a trigger, a view",
+        )

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 import os
 import re
+import shlex
 import threading
 import time
 from collections.abc import Callable, Generator, Sequence
@@ -21,7 +23,7 @@ from functools import partial
 from typing import Final
 
 from daybreak.archive import Entry, table_data
-from daybreak.archive.toc import TABLE_DATA
+from daybreak.archive.toc import BEHIND_ROWS, TABLE_DATA
 from daybreak.errors import Cancelled, CommandError, DaybreakError, RefreshError, SourceError
 from daybreak.hosts import Placed, placed, sweep_copies
 from daybreak.hosts import explain as explain_host
@@ -36,6 +38,7 @@ from daybreak.jobs.target import Ground
 from daybreak.postgres import grants, shadow
 from daybreak.postgres.client import Postgres
 from daybreak.postgres.faults import SqlError
+from daybreak.postgres.sql import identifier
 from daybreak.postgres.tools import READ_BY_ITSELF
 from daybreak.replacement import Replacement
 
@@ -83,7 +86,12 @@ class Rebuild:
     def building(self) -> dict[str, str]:
         """The settings of a session that builds the shadow."""
         memory = max(self.rehearsal.abilities.build_bytes, _BUILD_BYTES)
-        return {**_RESTORE_SETTINGS, "maintenance_work_mem": f"{memory // 1024}kB"}
+        searched = ", ".join(map(identifier, self.how.quirks.search_path))
+        return {
+            **_RESTORE_SETTINGS,
+            "maintenance_work_mem": f"{memory // 1024}kB",
+            **({"search_path": searched} if searched else {}),
+        }
 
     def create(self) -> int:
         """Make the shadow with production's encoding and locale, the target's owner and tablespace; its oid."""
@@ -166,6 +174,7 @@ class Rebuild:
                 self.run,
                 self.pinned,
                 entries,
+                search_path=self.how.quirks.search_path,
                 here=server.host.is_here,
                 spare_bytes=self.rehearsal.spare_bytes,
             ) as file,
@@ -190,7 +199,7 @@ class Rebuild:
             except CommandError as error:
                 # Status 1 of a newer pg_restore that went on: what matters is what it stumbled over.
                 if is_own or error.status != 1 or faults:
-                    raise _explain(error, server, faults, places, whole=self.whole) from error
+                    raise _explain(error, server, faults, places, entries, whole=self.whole) from error
 
     @contextlib.contextmanager
     def _readable(self, file: Loading) -> Generator[Placed]:
@@ -319,29 +328,49 @@ class Rebuild:
 
 
 def _explain(
-    error: CommandError, server: Postgres, faults: Sequence[str], places: Sequence[str], *, whole: bool
+    error: CommandError,
+    server: Postgres,
+    faults: Sequence[str],
+    places: Sequence[str],
+    entries: Sequence[Entry],
+    *,
+    whole: bool,
 ) -> RefreshError:
     if away := explain_host(error, server.host, server.runner):
         return RefreshError(f"pg_restore was ended: {away.message}", hint=away.hint)
     fault = next(iter(faults), error.message)
-    entry = next(iter(places), "")
-    hint = "the target is as it was; `daybreak run show` names the log with its last lines"
+    place = next(iter(places), "")
+    entry = next((one for one in entries if place.startswith(f"{one.id};")), None)
+    hints = ["the target is as it was"]
     if _UNQUALIFIED.search(fault):
-        hint = (
-            "the target is as it was; a function of production names that without its schema, and pg_restore searches "
-            "none: find the function in the log, ALTER FUNCTION … SET search_path = … in production, then a new backup"
+        hints.append(
+            "a function of production names that without its schema, and pg_restore searches none. Find the function "
+            "in the log; in production, ALTER FUNCTION … SET search_path = …, then a new backup. For the archives that "
+            "there are: search_path in the backup's table of the configuration, or --search-path SCHEMA"
         )
-    elif "violates check constraint" in fault:
-        hint = (
-            "the target is as it was; production has these rows, so the check asks for more than its row: another "
-            "table, whose rows may come later. In production, drop it and add it again as NOT VALID: then a dump has "
-            "it behind the rows; or make a trigger of it"
+    elif "violates check constraint" in fault and entry is not None and entry.kind == TABLE_DATA:
+        hints.append(
+            "production has these rows, so the check asks for more than its row: another table, whose rows may come "
+            "later. In production, drop it and add it again as NOT VALID: then a dump has it behind the rows; or make "
+            "a trigger of it"
         )
     elif not whole and " does not exist" in fault:
-        hint = (
-            "the target is as it was; a function that the tables need reads it, and the archive does not tell: restore "
-            "a table that it names as well (--table), or all of the archive beside: --new NAME"
+        hints.append(
+            "a function that the tables need reads it, and the archive does not tell: restore a table that it names as "
+            "well (--table), or all of the archive beside: --new NAME"
+        )
+    elif entry is None or entry.section != BEHIND_ROWS:
+        hints.append("`daybreak run show` names the log with its last lines")
+    if entry is not None and entry.section == BEHIND_ROWS:
+        hints.append(
+            f"to have everything else: leave_out = [{_toml(entry.label)}] in the backup's table, or --leave-out "
+            f"{shlex.quote(entry.label)} with restore, open and drill"
         )
     return RefreshError(
-        f"pg_restore failed{f' at {entry}' if entry else ''}: {fault.removeprefix('pg_restore: error: ')}", hint=hint
+        f"pg_restore failed{f' at {place}' if place else ''}: {fault.removeprefix('pg_restore: error: ')}",
+        hint="; ".join(hints),
     )
+
+
+def _toml(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)  # a basic string of TOML is written as one of JSON

@@ -11,7 +11,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Final
 
-from daybreak.archive import Entry, Manifest, read_contents
+from daybreak.archive import Entry, Manifest, read_restorable
 from daybreak.errors import CommandError, RefreshError
 from daybreak.jobs.obstacles import (
     Case,
@@ -98,7 +98,7 @@ def rehearse(
     `narrow` leaves out what is not wanted; with `home` production comes back; without `replaces` the database is a new
     one, of the name `target`.
     """
-    _, entries = read_contents(path)
+    entries = read_restorable(path)
     abilities = abilities_of(server, target)
     selection = narrow(select(entries, how, cron_here=abilities.in_cron(target), is_copy=home is None))
     case = Case(

@@ -18,7 +18,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Final
 
-from daybreak.archive import read_contents, table_data
+from daybreak.archive import read_restorable, table_data
 from daybreak.errors import DaybreakError, RefreshError, Refused, UsageError
 from daybreak.jobs.backup import archive_of
 from daybreak.jobs.choice import Choice, pinned
@@ -54,7 +54,7 @@ def rescue(
     tables: Sequence[str],
     schema: str | None,
     protected: Iterable[Database],
-    how: Replacement,
+    how: Callable[[Choice], Replacement],
 ) -> None:
     """Restore `tables` of the archive that `choose` finds into the new schema `schema` of `target`."""
     run.result["target"] = target.name
@@ -71,7 +71,7 @@ def rescue(
         run.begin()
         with pinned(run, choice) as archive:
             run.result.update(schema=name, archive=archive_of(run, archive.manifest))
-            _rescue(run, held, archive, tables=tables, schema=name, how=how)
+            _rescue(run, held, archive, tables=tables, schema=name, how=how(choice))
 
 
 def _schema_name(schema: str | None, run: str) -> str:
@@ -98,7 +98,7 @@ def _rescue(
 ) -> None:
     server = held.server
     with run.step("rehearse") as facts:
-        _, entries = read_contents(archive.path)
+        entries = read_restorable(archive.path)
         codec = codec_of(archive.manifest.encoding)
         wanted = narrow(select(entries, how, cron_here=False), tables, codec=codec)
         part = replace(archive, manifest=narrow_manifest(archive.manifest, wanted))

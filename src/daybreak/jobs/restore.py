@@ -64,7 +64,7 @@ def restore(
     choose: Callable[[RunContext], Choice],
     new: str | None,
     protected: Iterable[Database],
-    how: Replacement,
+    how: Callable[[Choice], Replacement],
     confirm: Callable[[str], str | None],
 ) -> None:
     """Restore the archive that `choose` finds as database `new` on the server of `target`.
@@ -87,9 +87,9 @@ def restore(
         with pinned(run, choice) as archive:
             run.result["archive"] = archive_of(run, archive.manifest)
             if at_home:
-                _bring_back(run, ground, archive, name=name, how=how, confirm=confirm)
+                _bring_back(run, ground, archive, name=name, how=how(choice), confirm=confirm)
             else:
-                _beside(run, ground, archive, name, how)
+                _beside(run, ground, archive, name, how(choice))
 
 
 def _free_name(ground: Ground, target: Database, new: str | None) -> str:

@@ -9,8 +9,8 @@ Source  a shadow has another name than the target, and is one more database of a
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Final
 
 from daybreak.archive import Entry
@@ -29,6 +29,7 @@ _SUBSCRIPTION_AT_HOME: Final = dict.fromkeys(
     _SUBSCRIPTION, "where it had come to, nobody knows: look at its publisher, then create it again"
 )
 _FOREIGN: Final = {"FOREIGN DATA WRAPPER", "SERVER", "USER MAPPING", "FOREIGN TABLE"}
+_ROWS: Final = {"TABLE DATA", "SEQUENCE SET"}
 _VIEW_DATA: Final = "MATERIALIZED VIEW DATA"
 #: Entries that say something about another entry, and need no line of their own.
 _OF_ANOTHER: Final = {
@@ -59,6 +60,8 @@ class Selection:
     left_out: tuple[LeftOut, ...]  # for people
     has_cron: bool  # the archive has pg_cron
     no_data: Mapping[tuple[str, str], str]  # (schema, name) of tables and sequences not restored -> why
+    unknown: tuple[str, ...] = ()  # what is to be left out by name, and is not in the archive
+    lost: Mapping[str, str] = field(default_factory=dict[str, str])  # rows that would be left out by name -> by which
 
     @property
     def built(self) -> tuple[Entry, ...]:
@@ -110,9 +113,18 @@ def select(entries: Sequence[Entry], how: Replacement, *, cron_here: bool, is_co
         no_data={
             (entry.schema or "", entry.name): missing[entry.id]
             for entry in entries
-            if entry.id in missing and entry.kind in {"TABLE DATA", "SEQUENCE SET"}
+            if entry.id in missing and entry.kind in _ROWS
         },
+        unknown=tuple(one for one in how.quirks.leave_out if one not in labels.values()),
+        lost=_lost(entries, users, how.quirks.leave_out),
     )
+
+
+def _lost(entries: Sequence[Entry], users: Mapping[int, list[int]], names: Collection[str]) -> Mapping[str, str]:
+    """The rows that need what is to be left out by name."""
+    roots = [entry for entry in entries if entry.label in names]
+    found = {id_: root.label for root in roots for id_ in (root.id, *_dependents(users, {root.id}))}
+    return {entry.label: found[entry.id] for entry in entries if entry.id in found and entry.kind in {*_ROWS, "BLOBS"}}
 
 
 def _rules(entries: Iterable[Entry], how: Replacement, *, is_copy: bool) -> Iterable[tuple[int, str]]:
@@ -125,6 +137,8 @@ def _rules(entries: Iterable[Entry], how: Replacement, *, is_copy: bool) -> Iter
             yield entry.id, "it leads to another server (foreign = true restores it)"
         elif entry.kind == "EVENT TRIGGER" and not how.event_triggers:
             yield entry.id, "event_triggers = false"
+        elif entry.label in how.quirks.leave_out:
+            yield entry.id, "asked for by leave_out"
 
 
 def _cron(entries: Sequence[Entry]) -> set[int]:

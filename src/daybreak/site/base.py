@@ -8,7 +8,8 @@ from __future__ import annotations
 import contextlib
 import difflib
 import threading
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,11 +19,12 @@ from daybreak.errors import UsageError
 from daybreak.jobs import offsite
 from daybreak.jobs.aftermath import World
 from daybreak.jobs.alerts import Alerts
+from daybreak.jobs.choice import Choice
 from daybreak.jobs.listener import Listener
 from daybreak.jobs.run import Engine, RunContext
 from daybreak.model import Archive, BackupPlan, Database, RefreshPlan, Repository, Run
 from daybreak.process import Runner
-from daybreak.replacement import Replacement
+from daybreak.replacement import Quirks, Replacement
 from daybreak.restic import Restic
 
 _Named = TypeVar("_Named")
@@ -113,6 +115,17 @@ class Base:
 
     def _restic(self, chosen: Repository) -> Restic:
         return Restic(chosen, Runner(cancel=self.cancel))
+
+
+def plan_of(choice: Choice, plans: Sequence[BackupPlan]) -> BackupPlan | None:
+    """The backup that an archive is one of, as far as its place tells."""
+    folder = None if choice.shelf is None else choice.shelf.folder
+    return next((one for one in plans if one.archive.parent == folder), None)
+
+
+def with_quirks(how: Replacement, said: Quirks) -> Replacement:
+    """The same, with what a person said on the command line besides."""
+    return replace(how, quirks=how.quirks.also(said))
 
 
 def send_offsite(run: RunContext, plan: BackupPlan, archive: Archive) -> list[dict[str, Any]]:

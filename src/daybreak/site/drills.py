@@ -15,35 +15,41 @@ from daybreak.jobs.guard import refuse_protected
 from daybreak.jobs.run import RunContext
 from daybreak.jobs.throwaway import Wish
 from daybreak.model import BackupPlan, Place, Run
-from daybreak.replacement import Replacement
-from daybreak.site.base import Base, pick
+from daybreak.replacement import Quirks, Replacement
+from daybreak.site.base import Base, pick, plan_of, with_quirks
 
 
 class Drills(Base):
     """Drill and open; where their servers may run."""
 
-    def drill(self, name: str | None, *, source: str, image: str | None, on: str | None) -> Run:
+    def drill(self, name: str | None, *, source: str, image: str | None, on: str | None, quirks: Quirks) -> Run:
         """`daybreak drill`."""
         plan = self.backup_plan(name)
         restic = None if source == drilling.LOCAL else self._restic(self.repository(source))
         _require_image(image)
         wish = self._wish(plan, image, on)
-        how = self._drill_how(plan)
+        how = with_quirks(self._drill_how(plan), quirks)
         return self._execute(
             plan.name, "drill", lambda run: drilling.drill(run, plan, restic=restic, wish=wish, how=how)
         )
 
-    def open(self, reference: str | None, *, image: str | None, use: Callable[[opening.Opened], None]) -> Run:
+    def open(
+        self,
+        reference: str | None,
+        *,
+        image: str | None,
+        use: Callable[[opening.Opened], None],
+        quirks: Quirks,
+    ) -> Run:
         """`daybreak open`: `use` is called while the server runs."""
         plans = list(self.settings.backups.values())
         _require_image(image)
 
         def job(run: RunContext) -> None:
             choice = choose(run, reference or LATEST, plans)
-            folder = None if choice.shelf is None else choice.shelf.folder
-            plan = next((one for one in plans if one.archive.parent == folder), None)
+            plan = plan_of(choice, plans)
             wish = replace(self._wish(plan, image, None), on=None)
-            how = Replacement() if plan is None else self._drill_how(plan)
+            how = with_quirks(Replacement() if plan is None else self._drill_how(plan), quirks)
             opening.open_archive(run, choice, wish=wish, how=how, use=use)
 
         named = reference if reference in self.settings.backups else None
@@ -79,13 +85,14 @@ class Drills(Base):
             if one.backup.name == plan.name:
                 how = one.how
                 return Replacement(
+                    quirks=plan.quirks,
                     jobs=how.jobs,
                     foreign=how.foreign,
                     event_triggers=how.event_triggers,
                     older_extensions=how.older_extensions,
                     deadline=how.deadline,
                 )
-        return Replacement()
+        return Replacement(quirks=plan.quirks)
 
 
 def _require_image(image: str | None) -> None:

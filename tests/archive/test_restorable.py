@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from archive_samples import MATRIX, ROWS, Dump, Servers, build, entry, environment, table_entry
 
-from daybreak.archive import Entry, OffsetState, freezable, parse_copy, read_contents, write_frozen
+from daybreak.archive import Entry, OffsetState, freezable, parse_copy, read_contents, write_restorable
 from daybreak.archive.toc import pack_toc
 from daybreak.errors import ArchiveError
 
@@ -24,7 +24,7 @@ PAGES = """SELECT (SELECT count(DISTINCT (one.ctid::text::point)[0]) FROM ONLY {
 def frozen(source: Path, target: Path, *, on_bytes: Callable[[int], object] = lambda _: None) -> int:
     """Write `source` as `target`, all that can be frozen."""
     with target.open("xb", buffering=0) as file:
-        return write_frozen(source, file.fileno(), freezable(read_contents(source)[1]), on_bytes=on_bytes)
+        return write_restorable(source, file.fileno(), frozen=freezable(read_contents(source)[1]), on_bytes=on_bytes)
 
 
 def sample(*, access_method: str | None = "heap", change: Callable[[Entry], Entry] = lambda each: each) -> list[Entry]:
@@ -139,6 +139,6 @@ def test_what_is_raised_while_it_is_copied_ends_it(tmp_path: Path) -> None:
 def test_an_archive_that_shrinks_meanwhile_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = tmp_path / "archive.dump"
     source.write_bytes(build(tables={"first": [ROWS]}))
-    monkeypatch.setattr("daybreak.archive.frozen.from_disk", lambda _fd: iter(()))
+    monkeypatch.setattr("daybreak.archive.restorable.from_disk", lambda _fd: iter(()))
     with pytest.raises(ArchiveError, match="was cut while it was read"):
         frozen(source, tmp_path / "frozen")
