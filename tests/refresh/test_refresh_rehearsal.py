@@ -25,7 +25,7 @@ from daybreak.replacement import Replacement
 if TYPE_CHECKING:
     from conftest import Server, Servers
 
-ICU_HERE = "SELECT collname FROM pg_collation WHERE collprovider = 'i' LIMIT 1"
+ICU_HERE = "SELECT collname FROM pg_collation WHERE collprovider = 'i' AND collname LIKE '%-x-icu' LIMIT 1"
 Own = Callable[..., "Server"]
 Coupling = Callable[..., Couple]
 
@@ -157,7 +157,7 @@ def test_case_16_a_collation_that_the_target_does_not_know(couple: Coupling, ser
     assert 'COLLATION odd. (provider = libc.lo"ose is one of ICU' in str(one)
     assert "built with ICU" in one.remedy
     without = [major for major in (16, 17, 18) if not servers[major].psql(ICU_HERE)]
-    for major in without[:1]:
+    for major in without:
         refused(couple(name, majors=(15, major)), "is one of ICU, which the target's server cannot use")
     prod.drop_database(name)
 
@@ -170,6 +170,22 @@ def test_case_16_a_collation_of_postgresqls_own_and_an_older_target(
     path = {"PATH": f"{servers[18].bin}:{os.environ['PATH']}"}
     said = site.apart("refresh", "--first", "--json", env=path).expect(15)
     assert "COLLATION public.own is PostgreSQL's own, and the target is of version 16" in said["message"]
+    assert "PostgreSQL 17 or newer" in said["message"]
+
+
+def test_case_16_a_locale_of_18s_own_and_17(couple: Coupling, servers: Servers, small: str) -> None:
+    """17 has locales of its own, but not yet this one: of a collation, and of a whole database."""
+    prod, fast = servers[18], "LOCALE_PROVIDER builtin BUILTIN_LOCALE 'PG_UNICODE_FAST' TEMPLATE template0"
+    prod.psql("CREATE COLLATION own (provider = builtin, locale = 'PG_UNICODE_FAST')", small)
+    text = refused(couple(small, majors=(18, 17)), "COLLATION public.own is PostgreSQL's own")
+    assert "the target is of version 17 (use a target of PostgreSQL 18 or newer)" in text
+    name = prod.fresh()
+    prod.drop_database(name)
+    prod.psql(f'CREATE DATABASE "{name}" {fast}')
+    prod.psql("CREATE TABLE version AS SELECT 1 AS n", name)
+    text = refused(couple(name, majors=(18, 17)), "production's locale PG_UNICODE_FAST is PostgreSQL's own")
+    assert "PostgreSQL 18 or newer" in text
+    prod.drop_database(name)
 
 
 def test_case_11_and_12_an_older_target(couple: Coupling, servers: Servers, small: str) -> None:

@@ -43,10 +43,10 @@ from daybreak.archive.restorable import freezable, read_restorable, rewritten, w
 from daybreak.archive.statements import (
     CopyStatement,
     parse_altered,
+    parse_collation,
     parse_copy,
     parse_grantees,
     parse_policy_roles,
-    parse_provider,
     parse_settings,
 )
 from daybreak.archive.toc import Entry, Header
@@ -80,11 +80,11 @@ __all__ = [
     "freezable",
     "large_objects",
     "parse_altered",
+    "parse_collation",
     "parse_copy",
     "parse_grantees",
     "parse_manifest",
     "parse_policy_roles",
-    "parse_provider",
     "parse_settings",
     "read_archive",
     "read_contents",

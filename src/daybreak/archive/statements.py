@@ -34,7 +34,9 @@ _BEFORE_A_ROLE: Final = {"TO", "FROM", "ROLE", "AUTHORIZATION"}
 _BODY: Final = re.compile(r"\n(?:    AS |    RETURN |\s*BEGIN ATOMIC)")
 _SET: Final = re.compile(r'^    SET "?([A-Za-z_][\w.]*)"? TO ', re.MULTILINE)
 _ALTER: Final = re.compile(rf"ALTER TABLE (?:ONLY )?({IDENTIFIER}(?:\.{IDENTIFIER})?)")
-_COLLATION: Final = re.compile(rf"CREATE COLLATION {IDENTIFIER}(?:\.{IDENTIFIER})? \(provider = (\w+)")
+_COLLATION: Final = re.compile(
+    rf"CREATE COLLATION {IDENTIFIER}(?:\.{IDENTIFIER})? \(provider = (\w+)(?:, [^']*? ?locale = '([^']*)')?"
+)
 _ENCODING: Final = re.compile(r"SET client_encoding = '([^']+)';\n")
 
 
@@ -112,10 +114,10 @@ def parse_settings(statement: str) -> tuple[str, ...]:
     return tuple(name.lower() for name in _SET.findall(head))
 
 
-def parse_provider(statement: str) -> str | None:
-    """Whose collation it is: icu, libc or builtin."""
+def parse_collation(statement: str) -> tuple[str | None, str | None]:
+    """Whose collation it is (icu, libc or builtin), and its locale where that is one word for all."""
     found = _COLLATION.match(statement)
-    return found[1] if found else None
+    return (found[1], found[2]) if found else (None, None)
 
 
 def parse_altered(statement: str) -> str | None:

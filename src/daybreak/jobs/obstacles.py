@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from daybreak.archive import Manifest, parse_altered, parse_policy_roles, parse_provider, parse_settings
+from daybreak.archive import Manifest, parse_altered, parse_collation, parse_policy_roles, parse_settings
 from daybreak.jobs.selection import CRON, Selection
 from daybreak.jobs.verdicts import codec_of, in_utf8
 from daybreak.postgres.abilities import Abilities
@@ -29,6 +29,8 @@ PRELOADED: Final = frozenset(
 READERS: Final = {"1.14": 12, "1.15": 16, "1.16": 17}
 _ICU_SINCE: Final = 15
 _BUILTIN_SINCE: Final = 17
+#: A locale of PostgreSQL's own -> the version that learned it, where that is not the one that learned to have any.
+_LEARNED_LATER: Final = {"PG_UNICODE_FAST": 18}
 _NUMBER: Final = re.compile(r"\d+|\D+")
 
 
@@ -172,29 +174,31 @@ def _parts(version: str) -> list[tuple[int, str]]:
 def _locale(case: Case) -> Iterator[Obstacle]:
     facts = case.manifest.facts
     abilities, provider = case.abilities, facts.get("locale_provider", "c")
-    if provider == "b" and abilities.major < _BUILTIN_SINCE:
-        yield Obstacle(
-            what=f"production's locale {facts.get('locale')} is PostgreSQL's own, and the target is of "
-            f"version {abilities.major}",
-            remedy=f"use a target of PostgreSQL {_BUILTIN_SINCE} or newer",
-        )
+    if provider == "b":
+        yield from _builtin(abilities, f"production's locale {facts.get('locale')}", str(facts.get("locale")))
     if provider == "i" and (abilities.major < _ICU_SINCE or not abilities.icu):
         yield Obstacle(
             what=f"production's locale {facts.get('locale')} is one of ICU, which the target's server cannot use",
             remedy="use a server of version 15 or newer that was built with ICU",
         )
     for entry in case.selection.restored:
-        provider = parse_provider(entry.definition or "") if entry.kind == "COLLATION" else None
+        provider, locale = parse_collation(entry.definition or "") if entry.kind == "COLLATION" else (None, None)
         if provider == "icu" and not abilities.icu:
             yield Obstacle(
                 what=f"{entry.label} is one of ICU, which the target's server cannot use",
                 remedy="use a server that was built with ICU, or drop it in production where nothing needs it",
             )
-        if provider == "builtin" and abilities.major < _BUILTIN_SINCE:
-            yield Obstacle(
-                what=f"{entry.label} is PostgreSQL's own, and the target is of version {abilities.major}",
-                remedy=f"use a target of PostgreSQL {_BUILTIN_SINCE} or newer",
-            )
+        if provider == "builtin":
+            yield from _builtin(abilities, entry.label, locale)
+
+
+def _builtin(abilities: Abilities, what: str, locale: str | None) -> Iterator[Obstacle]:
+    since = _LEARNED_LATER.get(locale or "", _BUILTIN_SINCE)
+    if abilities.major < since:
+        yield Obstacle(
+            what=f"{what} is PostgreSQL's own, and the target is of version {abilities.major}",
+            remedy=f"use a target of PostgreSQL {since} or newer",
+        )
 
 
 def _roles(case: Case) -> Iterator[Obstacle]:

@@ -82,7 +82,9 @@ SELECT current_setting('server_version_num')::int / 10000 AS major,
        (SELECT json_agg(lower(name)) FROM pg_settings) AS settings,
        (SELECT json_agg(DISTINCT lower(replace(collcollate, 'UTF-8', 'utf8'))) FROM pg_collation
          WHERE collcollate IS NOT NULL AND collprovider = 'c') AS collations,
-       EXISTS (SELECT FROM pg_collation WHERE collprovider = 'i') AS icu,
+       -- Since 16 one of ICU is always there; a build without ICU knows no version of it.
+       EXISTS (SELECT FROM pg_collation
+                WHERE collprovider = 'i' AND pg_collation_actual_version(oid) IS NOT NULL) AS icu,
        current_setting('max_locks_per_transaction')::int
            * (current_setting('max_connections')::int + current_setting('max_prepared_transactions')::int) AS locks,
        pg_size_bytes(current_setting('max_wal_size')) AS wal_bytes,
