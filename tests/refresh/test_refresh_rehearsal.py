@@ -355,6 +355,36 @@ def test_an_event_trigger_hears_nothing_of_a_restore_whatever_it_fires_on(couple
     prod.drop_database(name)
 
 
+@pytest.mark.parametrize("major", [15, 18])
+def test_security_labels_whose_provider_the_target_lacks(major: int, couple: Coupling, servers: Servers) -> None:
+    """As of PostgreSQL Anonymizer, whose library is a setting of production's database: a shadow has none."""
+    prod, name = servers[major], servers[major].fresh()
+    prod.psql(
+        "CREATE TABLE person (name text); INSERT INTO person VALUES ('Ada'); SET allow_system_table_mods = on;"
+        "INSERT INTO pg_seclabel SELECT 'person'::regclass, 'pg_class'::regclass, n, provider, 'MASKED'"
+        "  FROM (VALUES (0, 'Some ''one'), (1, 'anon')) AS labels (n, provider)",
+        name,
+    )
+    site = couple(name, majors=(major, major))
+    done = site.refresh()
+    assert done["proof"]["equal"] == 1
+    why = "SECURITY LABEL public.TABLE person: no provider of labels Some 'one, anon is loaded there"
+    assert done["left_out"] == [why]
+    assert site.json("refresh", "--plan")["left_out"] == [why]
+    assert site.json("drill")["left_out"] == [why]
+    said = site.json("restore", "latest", "--to", "dev", "--table", "public.person", "--as-schema", "rescued")
+    assert said["left_out"] == [
+        "SECURITY LABEL public.TABLE person: a rescued table keeps its rows, not what it does by itself"
+    ]
+    # Production is whole or not back: what is missing there is said before anything is made.
+    said = site.json("restore", "latest", "--to", "prod", "--new", "back", "--confirm", "back", expect=15)
+    for provider in ("anon", "Some 'one"):
+        assert f"person: the server has no provider of labels {provider} loaded (ALTER ROLE" in said["message"]
+    assert databases(prod, "back") == []
+    site.drop()
+    prod.drop_database(name)
+
+
 def test_a_tablespace_that_the_target_lacks(couple: Coupling, servers: Servers, small: str, scratch: Path) -> None:
     folder = scratch / "fast disk"
     folder.mkdir()

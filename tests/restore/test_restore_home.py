@@ -356,3 +356,21 @@ def test_the_privileges_of_a_database_as_the_catalogue_writes_them() -> None:
         {"grantee": 'odd "=', "privilege": "CREATE", "grantable": True},
         {"grantee": 'odd "=', "privilege": "CONNECT", "grantable": False},
     ]
+
+
+def test_the_security_label_of_a_role_whose_provider_the_server_lacks(
+    shop: Couple, own_server: Callable[..., Server]
+) -> None:
+    """As of PostgreSQL Anonymizer: a role that is masked no more is something that a person has to know."""
+    shop.prod.psql(
+        "SET allow_system_table_mods = on; INSERT INTO pg_shseclabel "
+        "SELECT oid, 'pg_authid'::regclass, 'anon', 'MASKED' FROM pg_roles WHERE rolname = 'ada'"
+    )
+    shop.backup()
+    anew = own_server(shop.prod.major)
+    shop.url = anew.url("The Shop")
+    shop.configure()
+    said = back(shop)
+    lost = 'a security label of the role ada: security label provider "anon" is not loaded'
+    assert said["roles"]["left_out"] == [lost]
+    assert "ada" in said["roles"]["created"]

@@ -46,6 +46,7 @@ from daybreak.archive.statements import (
     parse_collation,
     parse_copy,
     parse_grantees,
+    parse_label_providers,
     parse_policy_roles,
     parse_settings,
 )
@@ -83,6 +84,7 @@ __all__ = [
     "parse_collation",
     "parse_copy",
     "parse_grantees",
+    "parse_label_providers",
     "parse_manifest",
     "parse_policy_roles",
     "parse_settings",

@@ -37,6 +37,7 @@ _ALTER: Final = re.compile(rf"ALTER TABLE (?:ONLY )?({IDENTIFIER}(?:\.{IDENTIFIE
 _COLLATION: Final = re.compile(
     rf"CREATE COLLATION {IDENTIFIER}(?:\.{IDENTIFIER})? \(provider = (\w+)(?:, [^']*? ?locale = '([^']*)')?"
 )
+_LABEL: Final = re.compile(rf"^SECURITY LABEL FOR ({IDENTIFIER}) ON ", re.MULTILINE)
 _ENCODING: Final = re.compile(r"SET client_encoding = '([^']+)';\n")
 
 
@@ -112,6 +113,11 @@ def parse_settings(statement: str) -> tuple[str, ...]:
     """The settings that a routine brings with it (`SET name TO …`), in lower case."""
     head = _BODY.split(statement, maxsplit=1)[0]
     return tuple(name.lower() for name in _SET.findall(head))
+
+
+def parse_label_providers(statements: str) -> tuple[str, ...]:
+    """Whose security labels these are, unquoted."""
+    return tuple(dict.fromkeys(plain_name(name) for name in _LABEL.findall(statements)))
 
 
 def parse_collation(statement: str) -> tuple[str | None, str | None]:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from daybreak.archive import Manifest, parse_altered, parse_collation, parse_policy_roles, parse_settings
-from daybreak.jobs.selection import CRON, Selection
+from daybreak.jobs.selection import CRON, Selection, label_providers
 from daybreak.jobs.verdicts import codec_of, in_utf8
 from daybreak.postgres.abilities import Abilities
 from daybreak.postgres.sql import identifier, literal
@@ -67,6 +67,7 @@ class Case:
     free_bytes: int | None  # on the target's disk; None: nobody can see it
     replaces: bool = True  # it takes the target's place; False: a new database of that name
     home: Homecoming | None = None  # production comes back, with owners and privileges
+    unknown_providers: frozenset[str] = frozenset()  # of security labels: not loaded there
 
 
 def obstacles(case: Case) -> list[Obstacle]:
@@ -77,6 +78,7 @@ def obstacles(case: Case) -> list[Obstacle]:
         *_locale(case),
         *_roles(case),
         *_settings(case),
+        *_labels(case),
         *_rights(case),
         *_locks(case),
         *_disk(case),
@@ -237,6 +239,21 @@ def _settings(case: Case) -> Iterator[Obstacle]:
                         what=f"{entry.label} sets {name}, which PostgreSQL {case.abilities.major} does not know",
                         remedy="change it in production, or use a newer target",
                     )
+
+
+def _labels(case: Case) -> Iterator[Obstacle]:
+    """Only where production comes back: a copy does without them."""
+    if case.home is None:
+        return
+    labelled = label_providers(case.selection.restored)
+    for lacking in sorted(case.unknown_providers):
+        of = [entry.label for entry in case.selection.restored if lacking in labelled.get(entry.id, ())]
+        if of:
+            yield Obstacle(
+                what=f"{_some(of)}: the server has no provider of labels {lacking} loaded",
+                remedy=f"ALTER ROLE {identifier(case.abilities.role)} SET session_preload_libraries = the library that "
+                "brings it, or shared_preload_libraries and a restart where it asks for that",
+            )
 
 
 def _rights(case: Case) -> Iterator[Obstacle]:

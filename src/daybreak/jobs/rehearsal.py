@@ -24,8 +24,8 @@ from daybreak.jobs.obstacles import (
     obstacles,
     spare_bytes,
 )
-from daybreak.jobs.selection import Selection, select
-from daybreak.postgres.abilities import Abilities, abilities_of
+from daybreak.jobs.selection import Selection, label_providers, select
+from daybreak.postgres.abilities import Abilities, abilities_of, unknown_providers
 from daybreak.postgres.client import Postgres
 from daybreak.replacement import Replacement
 
@@ -100,7 +100,9 @@ def rehearse(
     """
     entries = read_restorable(path)
     abilities = abilities_of(server, target)
-    selection = narrow(select(entries, how, cron_here=abilities.in_cron(target), is_copy=home is None))
+    labelled = label_providers(entries)
+    unknown = unknown_providers(server, sorted({one for providers in labelled.values() for one in providers}))
+    selection = narrow(select(entries, how, cron_here=abilities.in_cron(target), is_copy=home is None, unknown=unknown))
     case = Case(
         manifest=manifest,
         selection=selection,
@@ -111,6 +113,7 @@ def rehearse(
         free_bytes=_free_bytes(server, abilities.directory),
         replaces=replaces,
         home=None if home is None else home(selection.restored),
+        unknown_providers=unknown,
     )
     return Rehearsal(case=case, obstacles=tuple(obstacles(case)), notes=tuple(notes(case)))
 

@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from daybreak.archive import Entry
+from daybreak.archive import Entry, parse_label_providers
 from daybreak.replacement import Replacement
 
 #: The extension whose launcher lives in one database of a server, and the schema that it makes for itself.
@@ -31,11 +31,12 @@ _SUBSCRIPTION_AT_HOME: Final = dict.fromkeys(
 _FOREIGN: Final = {"FOREIGN DATA WRAPPER", "SERVER", "USER MAPPING", "FOREIGN TABLE"}
 _ROWS: Final = {"TABLE DATA", "SEQUENCE SET"}
 _VIEW_DATA: Final = "MATERIALIZED VIEW DATA"
+_LABEL: Final = "SECURITY LABEL"
 #: Entries that say something about another entry, and need no line of their own.
 _OF_ANOTHER: Final = {
     "COMMENT",
     "ACL",
-    "SECURITY LABEL",
+    _LABEL,
     "DEFAULT",
     "SEQUENCE OWNED BY",
     "TABLE ATTACH",
@@ -74,14 +75,23 @@ class Selection:
         return tuple(entry for entry in self.restored if entry.kind == _VIEW_DATA)
 
 
-def select(entries: Sequence[Entry], how: Replacement, *, cron_here: bool, is_copy: bool = True) -> Selection:
+def select(
+    entries: Sequence[Entry],
+    how: Replacement,
+    *,
+    cron_here: bool,
+    is_copy: bool = True,
+    unknown: Collection[str] = (),
+) -> Selection:
     """Sort the entries. `cron_here`: pg_cron can live in the target, under its name only.
 
-    Without `is_copy` it is production itself that comes back: it publishes as before.
+    Without `is_copy` it is production itself that comes back: it publishes as before. `unknown`: providers of security
+    labels that the target has not loaded.
     """
     users = _users(entries)
     labels = {entry.id: entry.label for entry in entries}
-    out = dict(_rules(entries, how, is_copy=is_copy))
+    unlabelled = dict(_labels(entries, unknown)) if is_copy else {}
+    out = {**dict(_rules(entries, how, is_copy=is_copy)), **unlabelled}
     cron = _cron(entries)
     why = (
         f"{CRON} can only live in the database that its launcher is set to; it comes after the swap"
@@ -95,7 +105,11 @@ def select(entries: Sequence[Entry], how: Replacement, *, cron_here: bool, is_co
             out[user] = f"needs {labels[root]}, which is left out"
     later = _dependents(users, cron) - out.keys()
     told = [
-        *(LeftOut(label=entry.label, why=out[entry.id]) for entry in entries if _is_told(entry, out)),
+        *(
+            LeftOut(label=entry.label, why=out[entry.id])
+            for entry in entries
+            if _is_told(entry, out) or out.get(entry.id) == unlabelled.get(entry.id, "")
+        ),
         *(
             LeftOut(label=entry.label, why=f"needs {CRON}: restored after the swap")
             for entry in entries
@@ -139,6 +153,21 @@ def _rules(entries: Iterable[Entry], how: Replacement, *, is_copy: bool) -> Iter
             yield entry.id, "event_triggers = false"
         elif entry.label in how.quirks.leave_out:
             yield entry.id, "asked for by leave_out"
+
+
+def label_providers(entries: Iterable[Entry]) -> Mapping[int, tuple[str, ...]]:
+    """Whose labels there are in which entry. Those of a database itself no pg_restore of ours restores."""
+    return {
+        entry.id: parse_label_providers(entry.definition or "")
+        for entry in entries
+        if entry.kind == _LABEL and not entry.name.startswith("DATABASE ")
+    }
+
+
+def _labels(entries: Iterable[Entry], unknown: Collection[str]) -> Iterable[tuple[int, str]]:
+    for number, providers in label_providers(entries).items():
+        if lacking := [one for one in providers if one in unknown]:
+            yield number, f"no provider of labels {', '.join(lacking)} is loaded there"
 
 
 def _cron(entries: Sequence[Entry]) -> set[int]:

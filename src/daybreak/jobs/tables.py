@@ -39,7 +39,7 @@ _PARTS: Final = {
 #: What ties tables together: it comes along where all of them do.
 _TIES: Final = {"FK CONSTRAINT", "TABLE ATTACH", "INDEX ATTACH"}
 #: What a table does by itself, or for whom: it stays behind.
-_BEHAVIOUR: Final = {"TRIGGER", "RULE", "POLICY", "ROW SECURITY"}
+_BEHAVIOUR: Final = {"TRIGGER", "RULE", "POLICY", "ROW SECURITY", "SECURITY LABEL"}
 _RELATIONS: Final = {"TABLE", "CONSTRAINT", "INDEX"}
 _OWNED_BY: Final = re.compile(r'OWNED BY ((?:"(?:[^"]|"")+"|[^\s".]+)\.(?:"(?:[^"]|"")+"|[^\s".]+))\.')
 #: Constraints whose index mostly takes its operators from an extension; pg_dump does not say that they need it.

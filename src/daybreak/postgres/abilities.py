@@ -6,12 +6,17 @@ Errors  `SqlError`, `SourceError` as of the client.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 from daybreak.postgres.client import Postgres
-from daybreak.postgres.sql import literal
+from daybreak.postgres.faults import SqlError
+from daybreak.postgres.sql import identifier, literal
+
+#: The beginning is PostgreSQL's own: nobody can make such a schema.
+_NOWHERE: Final = "pg_daybreak_nowhere"
+_NOT_LOADED: Final = "22023"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,3 +129,19 @@ def abilities_of(server: Postgres, dbname: str) -> Abilities:
         **{key: tuple(row.pop(key) or ()) for key in ("prepared", "subscriptions")},
         **row,
     )
+
+
+def unknown_providers(server: Postgres, providers: Iterable[str]) -> frozenset[str]:
+    """Which of these providers of security labels no session of ours on the server has loaded.
+
+    There is no list of them: a label is put on a schema that cannot be there, and the provider is looked at first.
+    """
+    unknown: set[str] = set()
+    for one in providers:
+        statement = f"SECURITY LABEL FOR {identifier(one)} ON SCHEMA {identifier(_NOWHERE)} IS NULL"
+        try:
+            server.execute(statement, dbname=server.maintenance_db)
+        except SqlError as error:
+            if error.sqlstate == _NOT_LOADED:
+                unknown.add(one)
+    return frozenset(unknown)

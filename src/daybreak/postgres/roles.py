@@ -21,7 +21,9 @@ from daybreak.secret import Secret
 _ID: Final = r'(?P<{}>"(?:[^"]|"")+"|[^\s";]+)'
 _CREATE: Final = re.compile(rf"CREATE ROLE {_ID.format('role')}")
 _ALTER: Final = re.compile(rf"ALTER ROLE {_ID.format('role')} WITH (?P<rest>.*)", re.DOTALL)
-_SET: Final = re.compile(rf"(?:ALTER|(?P<what>COMMENT) ON) ROLE {_ID.format('role')} (?:SET|IS) ")
+_SET: Final = re.compile(
+    rf"(?:ALTER|(?P<what>COMMENT) ON|(?P<label>SECURITY LABEL) FOR .*? ON) ROLE {_ID.format('role')} (?:SET|IS) "
+)
 _GRANT: Final = re.compile(
     rf"GRANT {_ID.format('role')} TO {_ID.format('member')}(?: WITH (?P<options>.*?))?(?: GRANTED BY .*)?", re.DOTALL
 )
@@ -98,9 +100,8 @@ class _Making:
                 grant = f"GRANT {found['role']} TO {found['member']}{options}"
                 self.soft.append((f"the membership of {member} in {role}", grant))
         elif (found := _SET.match(text)) and plain(found["role"]) in self.missing:
-            self.soft.append(
-                (f"{'the comment' if found['what'] else 'a setting'} of the role {plain(found['role'])}", text)
-            )
+            what = "the comment" if found["what"] else "a security label" if found["label"] else "a setting"
+            self.soft.append((f"{what} of the role {plain(found['role'])}", text))
         elif (found := _TABLESPACE.match(text)) and (name := plain(found["name"])) not in self.abilities.tablespaces:
             self.left_out.append(f"the tablespace {name}: it needs a folder on the server")
 
