@@ -188,6 +188,24 @@ def test_case_16_a_locale_of_18s_own_and_17(couple: Coupling, servers: Servers, 
     prod.drop_database(name)
 
 
+@pytest.mark.parametrize(
+    ("new", "fault"),
+    [
+        ("CREATE TABLE one (a int, b int GENERATED ALWAYS AS (a * 2) VIRTUAL)", "syntax error"),
+        ("CREATE TABLE one (a int, CHECK (a > 1) NOT ENFORCED)", "syntax error"),
+        ("CREATE TABLE one (id uuid DEFAULT uuidv7())", "function uuidv7() does not exist"),
+        ("CREATE TABLE one (a int, CONSTRAINT c NOT NULL a); COMMENT ON CONSTRAINT c ON one IS 'x'", '"c" for'),
+    ],
+)
+def test_case_11_what_only_18_knows_is_told_as_that(
+    new: str, fault: str, couple: Coupling, servers: Servers, small: str
+) -> None:
+    servers[18].psql(new, small)
+    said = couple(small, majors=(18, 17)).refresh(expect=15)
+    assert fault in said["message"]
+    assert said["hint"].startswith("the target is as it was; production is PostgreSQL 18 and the target 17")
+
+
 def test_case_11_and_12_an_older_target(couple: Coupling, servers: Servers, small: str) -> None:
     """Only a newer pg_restore reads the archive; of all that it sets, one setting is unknown there, no other."""
     prod = servers[18]

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -99,6 +100,11 @@ class Manifest:
     sequences: tuple[SequenceRecord, ...]
     large_objects: LargeObjects
     globals: Globals | None = None
+
+    @property
+    def major(self) -> int:
+        """The version of the server that it comes from: `15.13 (Debian 15.13-0+deb12u1)` is 15."""
+        return int(re.split(r"\D", self.server_version, maxsplit=1)[0])
 
     @property
     def rows(self) -> int:

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from daybreak.archive import Entry, Manifest, parse_grantees
 from daybreak.errors import ArchiveError, DaybreakError
-from daybreak.jobs.obstacles import Homecoming
+from daybreak.jobs.case import Homecoming
 from daybreak.jobs.rebuild import Rebuild
 from daybreak.jobs.rehearsal import Rehearsal
 from daybreak.jobs.run import RunContext

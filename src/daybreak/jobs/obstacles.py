@@ -9,16 +9,15 @@ from __future__ import annotations
 import difflib
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
 from typing import Final
 
 from daybreak.archive import Manifest, parse_altered, parse_collation, parse_policy_roles, parse_settings
+from daybreak.jobs.case import Case, Homecoming, Obstacle
 from daybreak.jobs.selection import CRON, Selection, label_providers
 from daybreak.jobs.verdicts import codec_of, in_utf8
 from daybreak.postgres.abilities import Abilities
 from daybreak.postgres.sql import identifier, literal
-from daybreak.replacement import Replacement
 from daybreak.units import show_bytes
 
 #: Extensions whose library must be loaded when the server starts, or they cannot be created or used.
@@ -32,42 +31,6 @@ _BUILTIN_SINCE: Final = 17
 #: A locale of PostgreSQL's own -> the version that learned it, where that is not the one that learned to have any.
 _LEARNED_LATER: Final = {"PG_UNICODE_FAST": 18}
 _NUMBER: Final = re.compile(r"\d+|\D+")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Obstacle:
-    """Why the target would not take the archive, and what solves it."""
-
-    what: str
-    remedy: str
-
-    def __str__(self) -> str:
-        return f"{self.what} ({self.remedy})"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Homecoming:
-    """What production needs of a server to be there again, with its roles."""
-
-    named: Mapping[str, str]  # role -> what names it
-    coming: frozenset[str]  # roles that will be made first
-    owners: frozenset[str]  # roles that own something
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Case:
-    """All that is judged."""
-
-    manifest: Manifest
-    selection: Selection
-    how: Replacement
-    abilities: Abilities
-    target: str  # the database's own name
-    tools: frozenset[int]  # the versions of pg_restore where the target is
-    free_bytes: int | None  # on the target's disk; None: nobody can see it
-    replaces: bool = True  # it takes the target's place; False: a new database of that name
-    home: Homecoming | None = None  # production comes back, with owners and privileges
-    unknown_providers: frozenset[str] = frozenset()  # of security labels: not loaded there
 
 
 def obstacles(case: Case) -> list[Obstacle]:

@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import os
 import re
-import shlex
 import threading
 import time
 from collections.abc import Callable, Generator, Sequence
@@ -23,10 +21,10 @@ from functools import partial
 from typing import Final
 
 from daybreak.archive import Entry, table_data
-from daybreak.archive.toc import BEHIND_ROWS, TABLE_DATA
+from daybreak.archive.toc import TABLE_DATA
 from daybreak.errors import Cancelled, CommandError, DaybreakError, RefreshError, SourceError
 from daybreak.hosts import Placed, placed, sweep_copies
-from daybreak.hosts import explain as explain_host
+from daybreak.jobs.complaints import Complaints, explain
 from daybreak.jobs.loading import Loading, loading
 from daybreak.jobs.proof import Prover
 from daybreak.jobs.proven import record_proof
@@ -43,12 +41,6 @@ from daybreak.postgres.tools import READ_BY_ITSELF
 from daybreak.replacement import Replacement
 
 _FINISHED: Final = re.compile(r"pg_restore: finished item (\d+) (.+)")
-#: What a newer pg_restore sets, and an older server does not know; it says nothing about the data.
-_EXPECTED_OF_OLDER: Final = re.compile(r'unrecognized configuration parameter "(transaction_timeout)"')
-#: What a server says of a function that names something without its schema: a restore searches none but pg_catalog.
-_UNQUALIFIED: Final = re.compile(
-    r'ERROR:  (?:(?:function|relation|type) "?[^\s".(]+(?:\(.*\))?"?|operator) does not exist'
-)
 #: The shadow is dropped when anything fails, so it need not be durable before it is whole.
 _RESTORE_SETTINGS: Final = {
     "synchronous_commit": "off",
@@ -150,9 +142,11 @@ class Rebuild:
         loaded: Callable[[Entry], None] = lambda _entry: None,
     ) -> None:
         done = 0
-        faults: list[str] = []
-        places: list[str] = []  # the entries at which something failed, the first before all others
+        said = Complaints()
         tables = {entry.id: entry for entry in entries if entry.kind == TABLE_DATA}
+        server, reader = self.held.server, self.rehearsal.reader
+        is_own = reader == self.rehearsal.abilities.major
+        failed = threading.Event()
 
         def tell(line: str) -> None:
             nonlocal done
@@ -161,14 +155,9 @@ class Rebuild:
                 self.run.progress(f"{done} of {len(entries)} items: {match[2]}", table=match[2])
                 if entry := tables.get(int(match[1])):
                     loaded(entry)
-            elif "from TOC entry " in line:
-                places.append(line.partition("from TOC entry ")[2])
-            elif "error: " in line and not _EXPECTED_OF_OLDER.search(line):
-                faults.append(line)
+            elif said.hear(line):
+                failed.set()  # a newer pg_restore, which may not end at its first error, is ended at this one
 
-        server, reader = self.held.server, self.rehearsal.reader
-        abilities = self.rehearsal.abilities
-        is_own = reader == abilities.major
         with (
             loading(
                 self.run,
@@ -195,11 +184,25 @@ class Rebuild:
             )
             server.close()  # as for a dump: nobody sits idle for hours, on a role that may have few connections
             try:
-                server.runner.run(command, on_stderr=tell)
-            except CommandError as error:
+                runner = server.runner if is_own else server.runner.also_ended_by(failed)
+                runner.run(command, on_stderr=tell)
+            except (CommandError, Cancelled) as error:
+                if isinstance(error, Cancelled) and (server.runner.cancel.is_set() or not said.faults):
+                    raise
                 # Status 1 of a newer pg_restore that went on: what matters is what it stumbled over.
-                if is_own or error.status != 1 or faults:
-                    raise _explain(error, server, faults, places, entries, whole=self.whole) from error
+                if is_own or isinstance(error, Cancelled) or error.status != 1 or said.faults:
+                    raise explain(error, server, said, entries, whole=self.whole, older=self._older) from error
+
+    @property
+    def _older(self) -> str:
+        """What a person should know of a target that is older than production; empty where it is not."""
+        ours, theirs = self.pinned.manifest.major, self.rehearsal.abilities.major
+        if theirs >= ours:
+            return ""
+        return (
+            f"production is PostgreSQL {ours} and the target {theirs}: what {theirs} does not know yet has to be "
+            f"changed in production, or needs a target of {ours}"
+        )
 
     @contextlib.contextmanager
     def _readable(self, file: Loading) -> Generator[Placed]:
@@ -325,52 +328,3 @@ class Rebuild:
                 self.run.runner.run(command)
             except CommandError as error:
                 raise server.explain(error) from error
-
-
-def _explain(
-    error: CommandError,
-    server: Postgres,
-    faults: Sequence[str],
-    places: Sequence[str],
-    entries: Sequence[Entry],
-    *,
-    whole: bool,
-) -> RefreshError:
-    if away := explain_host(error, server.host, server.runner):
-        return RefreshError(f"pg_restore was ended: {away.message}", hint=away.hint)
-    fault = next(iter(faults), error.message)
-    place = next(iter(places), "")
-    entry = next((one for one in entries if place.startswith(f"{one.id};")), None)
-    hints = ["the target is as it was"]
-    if _UNQUALIFIED.search(fault):
-        hints.append(
-            "a function of production names that without its schema, and pg_restore searches none. Find the function "
-            "in the log; in production, ALTER FUNCTION … SET search_path = …, then a new backup. For the archives that "
-            "there are: search_path in the backup's table of the configuration, or --search-path SCHEMA"
-        )
-    elif "violates check constraint" in fault and entry is not None and entry.kind == TABLE_DATA:
-        hints.append(
-            "production has these rows, so the check asks for more than its row: another table, whose rows may come "
-            "later. In production, drop it and add it again as NOT VALID: then a dump has it behind the rows; or make "
-            "a trigger of it"
-        )
-    elif not whole and " does not exist" in fault:
-        hints.append(
-            "a function that the tables need reads it, and the archive does not tell: restore a table that it names as "
-            "well (--table), or all of the archive beside: --new NAME"
-        )
-    elif entry is None or entry.section != BEHIND_ROWS:
-        hints.append("`daybreak run show` names the log with its last lines")
-    if entry is not None and entry.section == BEHIND_ROWS:
-        hints.append(
-            f"to have everything else: leave_out = [{_toml(entry.label)}] in the backup's table, or --leave-out "
-            f"{shlex.quote(entry.label)} with restore, open and drill"
-        )
-    return RefreshError(
-        f"pg_restore failed{f' at {place}' if place else ''}: {fault.removeprefix('pg_restore: error: ')}",
-        hint="; ".join(hints),
-    )
-
-
-def _toml(text: str) -> str:
-    return json.dumps(text, ensure_ascii=False)  # a basic string of TOML is written as one of JSON

@@ -13,10 +13,8 @@ from typing import Final
 
 from daybreak.archive import Entry, Manifest, read_restorable
 from daybreak.errors import CommandError, RefreshError
+from daybreak.jobs.case import Case, Homecoming, Obstacle
 from daybreak.jobs.obstacles import (
-    Case,
-    Homecoming,
-    Obstacle,
     left_out_lines,
     missing_tablespaces,
     newer_reader,

@@ -16,7 +16,7 @@ from typing import Any
 
 from daybreak.archive import parse_policy_roles, read_contents
 from daybreak.errors import ArchiveError, ConfigError, ProofError, PublishError, RefreshError, SourceError
-from daybreak.jobs.obstacles import Obstacle
+from daybreak.jobs.case import Obstacle
 from daybreak.jobs.rebuild import Rebuild
 from daybreak.jobs.rehearsal import Rehearsal, rehearse
 from daybreak.jobs.restore import shadow_of

@@ -10,7 +10,6 @@ Errors  `ConfigError` where there is no way at all, `PublishError` for a disk wi
 from __future__ import annotations
 
 import contextlib
-import re
 import secrets
 from collections.abc import Callable, Collection, Generator, Iterable
 from contextlib import AbstractContextManager
@@ -92,7 +91,7 @@ class Choice:
 
 def choices(wish: Wish, manifest: Manifest) -> list[Choice]:
     """The ways to a server that this archive can be restored in, best first. Raise ConfigError where there is none."""
-    needed = _major(manifest)
+    needed = manifest.major
     have = installed_servers(_tool_folders(wish.tools))
     fitting = min((major for major in have if major >= needed), default=None)
     found: list[Choice] = []
@@ -179,11 +178,6 @@ def _wanted(manifest: Manifest) -> set[str]:
     return {name for name in PRELOADED if isinstance(extensions, dict) and name in extensions}
 
 
-def _major(manifest: Manifest) -> int:
-    """The version of the server that the archive comes from: `15.13 (Debian 15.13-0+deb12u1)` is 15."""
-    return int(re.split(r"\D", manifest.server_version, maxsplit=1)[0])
-
-
 def _room(manifest: Manifest) -> int:
     return forecast(manifest, _WAL_BYTES) + 100 * 2**20  # the server's own files
 
@@ -229,7 +223,7 @@ def _container(image: str, run: RunContext, manifest: Manifest) -> Generator[Rea
 def _beside(on: Database, wish: Wish, run: RunContext, manifest: Manifest) -> Generator[Ready]:
     """A database beside a target, on its server; whoever makes it records it as a refresh's shadow, and drops it."""
     with hold_target(run, on, wish.protected, timedelta(hours=2)) as held:
-        needed = _major(manifest)
+        needed = manifest.major
         if held.server.version_num // 10000 < needed:
             raise ConfigError(
                 f"{held.server.where()} is PostgreSQL {held.server.version}, older than the archive ({needed})",
