@@ -221,10 +221,34 @@ def test_case_11_and_12_an_older_target(couple: Coupling, servers: Servers, smal
     assert "pg_restore failed at" in said["message"]
     assert "TABLE v" in said["message"]
     assert site.clean() == []
-    prod.psql("DROP TABLE v", small)
+    # What a worker meets is not told of the entry at which that one setting was refused.
+    prod.psql("DROP TABLE v; CREATE TABLE c (a int, CHECK (a > 1) NOT ENFORCED)", small)
+    said = site.apart("refresh", "--fresh", "--first", "--json", env=path).expect(15)
+    assert "CHECK CONSTRAINT c c_a_check" in said["message"]
+    prod.psql("DROP TABLE c", small)
     done = site.apart("refresh", "--fresh", "--first", "--json", env=path).expect(0)
     assert done["proof"]["different"] == 0
     assert contents(site.dev, site.dev_db) == contents(prod, small)
+
+
+def test_case_11_a_newer_pg_restore_does_not_go_on_behind_a_fault(
+    couple: Coupling, servers: Servers, small: str
+) -> None:
+    """It may not end at its first error, since one is expected; at any other it is ended."""
+    prod = servers[18]
+    prod.psql(
+        "CREATE TABLE a (id uuid DEFAULT uuidv7());"
+        "CREATE TABLE z AS SELECT n, md5(n::text) AS t FROM generate_series(1, 500000) AS n; CREATE INDEX ON z (t)",
+        small,
+    )
+    site = couple(small, majors=(18, 16))
+    path = {"PATH": f"{prod.bin}:{os.environ['PATH']}"}
+    said = site.apart("refresh", "--first", "--json", env=path).expect(15)
+    assert "TABLE a" in said["message"]
+    assert "uuidv7() does not exist" in said["message"]
+    log = Path(site.json("run", "show", said["run"])["log"]).read_text()
+    assert "ended pg_restore" in log
+    assert site.clean() == []
 
 
 def test_case_04_05_and_06_what_holds_the_target(own_server: Own, servers: Servers, small: str, tmp_path: Path) -> None:
