@@ -42,7 +42,7 @@ def application(world: World, accounts: Accounts, closing: asyncio.Event | None 
 
     def note(request: Asking, what: str, subject: str, outcome: str) -> None:
         address = str(cast("dict[str, Any]", request.scope).get("address", ""))
-        accounts.audit.add(who(request).name, what, subject, outcome, world.clock(), address=address)
+        accounts.audit.note(who(request).name, what, subject, outcome, world.clock(), address=address)
 
     desk = signing.Desk(accounts)
     return build(

@@ -215,7 +215,7 @@ class Security:
         who = "nobody" if request.person is None else request.person.name
         what, at = f"{request.method} {request.path}", self._world.clock()
         audit = self._accounts.audit
-        await asyncio.to_thread(audit.add, who, what, "", f"refused ({status})", at, address=request.address)
+        await asyncio.to_thread(audit.note, who, what, "", f"refused ({status})", at, address=request.address)
 
 
 class _Request:

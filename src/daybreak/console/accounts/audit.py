@@ -8,15 +8,20 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
+from typing import Final
 
 from sqlalchemy import Connection, func, insert, select
 
 from daybreak.console.accounts.schema import audit
 from daybreak.console.accounts.store import Store
 from daybreak.console.accounts.words import clean, same
+from daybreak.errors import ConfigError
 from daybreak.secret import mask
+
+_LOG: Final = logging.getLogger("daybreak.console")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +77,14 @@ class Audit:
         """Add a row; it is on the disk when this returns."""
         with self._store.write() as connection:
             return add_row(connection, By(who=who, address=address), what, subject, at, outcome=outcome)
+
+    def note(self, who: str, what: str, subject: str, outcome: str, at: datetime, *, address: str = "") -> None:
+        """The same for what is done, or refused, already: where no row can be written, the service's log has it."""
+        try:
+            self.add(who, what, subject, outcome, at, address=address)
+        except ConfigError as error:
+            told = [clean(mask(one)) for one in (who, address, what, subject)]
+            _LOG.error("%s; it lacks: %s", error.message, " | ".join([*told, clean(mask(outcome), 500)]))
 
     def list(self, *, before: int | None = None, limit: int = 100) -> list[Entry]:
         """The newest rows first; `before` goes on where a page ended."""

@@ -6,6 +6,7 @@ Shapes  the cookie is 256 random bits, drawn anew at every sign-in; the file has
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
@@ -17,6 +18,7 @@ from daybreak.console.accounts.store import Store
 from daybreak.console.accounts.users import User, user_of
 from daybreak.console.accounts.words import clean, csrf_of, digest, draw
 from daybreak.console.people import Person
+from daybreak.errors import ConfigError
 
 IDLE: Final = timedelta(hours=2)
 #: How long a step-up counts.
@@ -88,7 +90,8 @@ class Sessions:
         if found is None:
             return None
         if at >= found.seen_at + _NOTE_EVERY:
-            with self._store.write() as connection:
+            # Where the disk has no room for it, whoever has signed in stays: that is when one has to look.
+            with contextlib.suppress(ConfigError), self._store.write() as connection:
                 connection.execute(update(sessions).where(sessions.c.hash == found.hash).values(seen_at=at))
         return found
 

@@ -7,6 +7,7 @@ Errors  `UsageError` for verbs that there are not, or that the person may not.
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ from daybreak.console.accounts.store import Store
 from daybreak.console.accounts.users import User, user_of
 from daybreak.console.accounts.words import TOKEN_PREFIX, VERBS, digest, draw, title_of
 from daybreak.console.people import Person
-from daybreak.errors import UsageError
+from daybreak.errors import ConfigError, UsageError
 
 LONGEST: Final = timedelta(days=366)
 _NOTE_EVERY: Final = timedelta(minutes=1)
@@ -100,7 +101,7 @@ class Tokens:
         if found is None or at >= found.ends_at:
             return None
         if found.used_at is None or at >= found.used_at + _NOTE_EVERY:
-            with self._store.write() as connection:
+            with contextlib.suppress(ConfigError), self._store.write() as connection:  # as for sessions
                 connection.execute(update(tokens).where(tokens.c.id == found.id).values(used_at=at))
         return found
 
