@@ -533,6 +533,23 @@ def test_the_second_look_needs_the_code_too(house: House) -> None:
     assert browser.get("/danger").status_code == 200
 
 
+def test_who_has_nothing_but_a_code_has_no_more_guesses_than_others(house: House) -> None:
+    user = house.accounts.users.from_single_sign_on("issuer 1", "ada", Role.ADMIN, house.clock.now, HOST)
+    secret = house.accounts.factors.begin(user)
+    house.accounts.factors.confirm(user, TOTP(secret).at(house.clock.now), house.clock.now, HOST)
+    house.clock.move(minutes=2)
+    browser, lasting = house.browser(), timedelta(hours=1)
+    cookie = house.accounts.sessions.begin(user, house.clock.now, lasting, address="", agent="")
+    browser.http.cookies.set("daybreak", cookie)
+    csrf = browser.csrf("/account")
+    told = [browser.post("/step-up", {"code": f"{n:06}"}, csrf=csrf).status_code for n in range(6)]
+    assert told == [*[403] * 5, 429]
+    right = TOTP(secret).at(house.clock.now)
+    assert browser.post("/step-up", {"code": right}, csrf=csrf).status_code == 429
+    wrong = [one for one in house.accounts.audit.list() if (one.what, one.outcome) == ("step up", "refused")]
+    assert len(wrong) == 5
+
+
 def test_switching_it_off_needs_the_second_look_and_ends_the_codes(house: House) -> None:
     browser, totp, codes = with_factor(house)
     house.clock.move(minutes=6)

@@ -7,6 +7,7 @@ Shapes  every answer to a wrong name, password or code is the same. Whoever come
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from datetime import datetime
 from typing import Annotated, Any, Final, TypeAlias
 from urllib.parse import quote
@@ -156,7 +157,7 @@ class Desk:
     def sign_in(self, request: Asked, data: dict[str, str]) -> Response[Any]:
         """A name and what proves it."""
         name, to = data.get("name", ""), data.get("to", "/")
-        user = self._look(request, name, data.get("password", ""), data.get("code", ""), "sign in")
+        user = self._fits(request, name, data, "sign in")
         if user is None:
             return self.form(request, to, _WRONG, status=401)
         return self.come_in(request, user, going(local_path(to)))
@@ -206,9 +207,11 @@ class Desk:
         """The password again, or for who has a second factor its code."""
         user, to = session_of(request).user, local_path(data.get("to", "/"))
         if user.has_password:
-            found = self._look(request, user.name, data.get("password", ""), data.get("code", ""), "step up")
+            found = self._fits(request, user.name, data, "step up")
         elif user.has_totp:
-            found = user if self._accounts.factors.use(user.id, data.get("code", ""), at(request)) else None
+            found = self._look(
+                request, user.name, lambda: self._uses(user, data.get("code", ""), at(request)), "step up"
+            )
         else:
             found = None
         if found is None or found.id != user.id:
@@ -290,16 +293,25 @@ class Desk:
         self._accounts.audit.add(session.user.name, "step up", "", "done", at(request), address=address_of(request))
         return answer
 
-    def _look(self, request: Asked, name: str, password: str, code: str, what: str) -> User | None:
+    def _fits(self, request: Asked, name: str, data: dict[str, str], what: str) -> User | None:
+        """The person of this name, whose password and code a form holds."""
+        password, code = data.get("password", ""), data.get("code", "")
+        return self._look(request, name, lambda: self._accounts.fits(name, password, code, at(request)), what)
+
+    def _look(self, request: Asked, name: str, look: Callable[[], User | None], what: str) -> User | None:
         """Whether somebody is who he says, unless too many have guessed."""
         self.require_patience(name, request)
-        user = self._accounts.fits(name, password, code, at(request))
+        user = look()
         if user is not None:
             self.right(name, request)
             return user
         # What was typed as a name may be a password: only a name that there is goes into the log.
         self.wrong(name, request, self._accounts.users.get(name), what)
         return None
+
+    def _uses(self, user: User, code: str, when: datetime) -> User | None:
+        """Whoever comes by single sign-on has nothing but the code here."""
+        return user if self._accounts.factors.use(user.id, code, when) else None
 
     def right(self, name: str, request: Asked) -> None:
         """Somebody knew; what was wrong before with that name is forgotten."""
