@@ -273,6 +273,18 @@ def test_every_answer_has_the_headers(house: House, path: str, *, signed_in: boo
         assert answer.headers["cache-control"] == "no-store"
 
 
+@pytest.mark.parametrize("path", ["/", "/sign-in", "/nothing", "/static/daybreak.css", "/broken", "/api/things"])
+@pytest.mark.parametrize("signed_in", [True, False])
+def test_a_head_is_answered_as_a_get_without_its_body(house: House, path: str, *, signed_in: bool) -> None:
+    browser = house.signed_in("ada") if signed_in else house.browser()
+    got, head = browser.get(path), browser.http.head(path)
+    assert head.content == b""
+    assert head.status_code == got.status_code
+    for name in ("content-type", "location", "content-security-policy"):
+        assert head.headers.get(name) == got.headers.get(name)
+    assert got.headers.get("content-type", "").count("charset") <= 1
+
+
 @pytest.mark.parametrize("method", ["TRACE", "OPTIONS", "CONNECT", "PROPFIND", "GETX"])
 def test_odd_methods_are_refused(house: House, method: str) -> None:
     assert house.signed_in("ada").http.request(method, "/").status_code == 405
@@ -607,3 +619,13 @@ def test_a_stream_ends_with_the_session_that_it_was_begun_with(
                     house.accounts.tokens.remove(token.id, house.clock.now, HOST)
             assert seen < 100
     assert 10 <= seen < 100
+
+
+def test_a_head_of_what_never_ends_is_answered_at_once(house: House, port: int) -> None:
+    import httpx  # noqa: PLC0415 -- beside its use
+
+    text, _ = bearer(house, "look")
+    with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=5) as client:
+        for path in ("/stream", "/sign-in"):  # by one line, so nothing of a body came behind
+            answer = client.head(path, headers={"Authorization": f"Bearer {text}"})
+            assert (answer.status_code, answer.content) == (200 if path == "/stream" else 303, b"")

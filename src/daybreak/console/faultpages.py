@@ -98,6 +98,7 @@ def _answer(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
     path = request.url.path
     back = came_from(request.method, request.headers)
     body, media = answer_of(request.app, path, status, message, hint, person=person_of(request), back=back)
+    media = media.partition(";")[0]  # Litestar adds the charset
     return Response(content=body, status_code=status, media_type=media, headers=dict(headers))
 
 

@@ -95,10 +95,13 @@ class Security:
         """Let a request through, or answer it here."""
         if scope["type"] != "http":
             return  # no websocket is ours: closed before it is accepted
+        bare = scope["method"] == "HEAD"
+        if bare:  # what a GET would answer, but for its body; routes know GET alone
+            scope = cast("Scope", {**scope, "method": "GET"})
         mine = cast("dict[str, Any]", scope)
         headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in mine["headers"]}
         request = _Request(mine, headers, self._world)
-        answered = _Answered(send, self._more_headers(request.path))
+        answered = _Answered(send, self._more_headers(request.path), bare=bare)
         try:
             body = await self._before(request, receive)
             await self._app(scope, _replayed(body, receive, lambda: self._may_stay(request)), answered)
@@ -241,11 +244,12 @@ class _Request:
 
 
 class _Answered:
-    """A `send` that adds our headers, and knows how it was answered."""
+    """A `send` that adds our headers, and knows how it was answered; a `bare` one says nothing more."""
 
-    def __init__(self, send: Send, more: Mapping[str, str]) -> None:
+    def __init__(self, send: Send, more: Mapping[str, str], *, bare: bool = False) -> None:
         self._send = send
         self._more = more
+        self._bare = bare
         self._unfinished = False
         self.status = 0
 
@@ -257,8 +261,12 @@ class _Answered:
             more = [(name.encode(), value.encode()) for name, value in self._more.items() if name.encode() not in told]
             message["headers"] = [*message["headers"], *more]
         elif message["type"] == "http.response.body":
+            if self._bare:
+                return
             self._unfinished = message.get("more_body", False)
         await self._send(message)
+        if self._bare:  # at once, for a stream has no end
+            await self._send({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def finish(self) -> None:
         """End a stream that was let go of in the middle."""
