@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+from pathlib import Path
+from urllib.parse import quote
 
 import httpx
 import pytest
-from console_guests import Guest, Served
+from console_guests import PASSWORD, Guest, Served
+from playwright.sync_api import Browser, expect
 
 from daybreak.console.accounts import open_accounts
 from daybreak.console.people import Role
@@ -44,7 +47,10 @@ def test_what_leaves_is_the_archive_and_is_noted(served: Served) -> None:
         assert f'href="{path}"' not in olga.get(f"/archives/{told['id']}").text
         assert olga.get(path).status_code == 403
         assert served.guest().get(path).headers["location"].startswith("/sign-in")
-        assert ada.get(path).headers["location"].startswith("/step-up")
+        asked = ada.get(path).headers["location"]
+        back = path.replace("/download", "?begin=download")
+        assert asked == f"/step-up?to={quote(back, safe='')}"
+        assert ada.get(f"/api{path}").status_code == 403
         answer = fetched(ada, path)
         assert answer.status_code == 200
         assert answer.content == content
@@ -60,3 +66,26 @@ def test_what_leaves_is_the_archive_and_is_noted(served: Served) -> None:
         answer = ada.get(path)
         assert (answer.status_code, "root:" in answer.text) == (409, False)
     assert audited(served) == [("ada", f"archive {told['id']}", "begun")]
+
+
+def test_whoever_shows_who_he_is_has_the_file_and_stands_on_its_page(
+    served: Served, chromium: Browser, tmp_path: Path
+) -> None:
+    served.town.more("downloads = true\n")
+    told = served.town.site.backup()["archive"]
+    with served.up():
+        served.person("ada", Role.RESTORER)
+        page = chromium.new_context(base_url=served.base).new_page()
+        page.goto(f"/sign-in?to=/archives/{told['id']}")
+        for name, value in (("Name", "ada"), ("Password", PASSWORD)):
+            page.get_by_label(name).fill(value)
+        page.get_by_role("button", name="Sign in").click()
+        page.get_by_role("link", name="Download it").click()
+        page.get_by_label("Password").fill(PASSWORD)
+        with page.expect_download() as found:
+            page.get_by_role("button", name="Go on").click()
+        found.value.save_as(tmp_path / "taken")
+        expect(page.get_by_role("heading", level=1)).to_contain_text("nightly of")
+        expect(page.get_by_role("status").first).to_contain_text("The download begins")
+        page.context.close()
+    assert (tmp_path / "taken").read_bytes() == served.town.site.archive.read_bytes()

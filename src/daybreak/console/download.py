@@ -28,7 +28,8 @@ from daybreak.model import Archive
 
 VERB: Final = "download"
 _PIECE_BYTES: Final = 2**20
-_GUARDS: Final = [needs(Role.RESTORER, VERB), fresh(VERB)]
+#: A file takes no place in the window: after the second look its archive's page begins it, and is what one sees.
+_GUARDS: Final = [needs(Role.RESTORER, VERB), fresh(VERB, "/archives/{archive}?begin=download")]
 
 
 def handlers(note: Note) -> list[ControllerRouterHandler]:

@@ -49,7 +49,11 @@ _TITLES: Final = {
 
 
 class StepUpNeeded(Exception):  # noqa: N818 -- not a fault: something is needed first
-    """Whoever asks has to show again who he is."""
+    """Whoever asks has to show again who he is; `back` is the page to go on from, where that is not what was asked."""
+
+    def __init__(self, back: str = "") -> None:
+        super().__init__(back)
+        self.back = back
 
 
 def answer_of(
@@ -82,7 +86,7 @@ def exception_handlers() -> dict[int | type[Exception], Any]:
 
 def _answer(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
     if isinstance(error, StepUpNeeded):
-        return _step_up(request)
+        return _step_up(request, error.back)
     headers: Mapping[str, str] = {}
     if isinstance(error, DaybreakError):
         status, (message, hint) = _status_of(error), words_for(error, person_of(request))
@@ -140,7 +144,7 @@ def _status_of(error: DaybreakError) -> int:
     return 503 if isinstance(error, ConfigError) else 409
 
 
-def _step_up(request: Request[Any, Any, Any]) -> Response[Any]:
+def _step_up(request: Request[Any, Any, Any], back: str) -> Response[Any]:
     path = request.url.path
     if path.startswith("/api/"):
         document = {
@@ -153,5 +157,5 @@ def _step_up(request: Request[Any, Any, Any]) -> Response[Any]:
     # What a form said is not kept: its page asks again.
     query = request.url.query
     here = f"{path}{'?' * bool(query)}{query}"
-    back = here if request.method == "GET" else came_from(request.method, request.headers) or "/"
+    back = back or (here if request.method == "GET" else came_from(request.method, request.headers) or "/")
     return Response(content="", status_code=303, headers={"Location": f"/step-up?to={quote(back, safe='')}"})

@@ -15,6 +15,7 @@ from daybreak.console.guards import needs
 from daybreak.console.inquiry import new_key
 from daybreak.console.paging import page, person_of
 from daybreak.console.people import Person, Role
+from daybreak.console.stepup import is_fresh
 from daybreak.console.views.archive import archive_page
 from daybreak.console.views.archives import archive_list
 from daybreak.console.views.dev import dev
@@ -87,7 +88,11 @@ def _archive(request: _Asking, archive: FromPath[str]) -> Template:
     )
     if view is None:
         raise _missing(look, f"There is no archive {archive}.")
-    return page(request, "archive.html", look=look, view=view, downloads=_world(request).console.downloads)
+    world, person = _world(request), person_of(request)
+    downloads = world.console.downloads
+    wanted = downloads and request.query_params.get("begin") == "download"
+    begins = wanted and person is not None and person.role >= Role.RESTORER and is_fresh(person, world)
+    return page(request, "archive.html", look=look, view=view, downloads=downloads, begins=begins)
 
 
 @get("/off-site", guards=_LOOK, sync_to_thread=True, include_in_schema=False)

@@ -18,17 +18,18 @@ from daybreak.console.world import World
 from daybreak.errors import UsageError
 
 
-def fresh(verb: str = "") -> Guard:
+def fresh(verb: str = "", back: str = "") -> Guard:
     """A guard for what needs the second look; it stands behind `needs(role, verb)`.
 
-    A page leads to `/step-up` and from there back to itself; a form that comes too late leads there as well.
+    A page leads to `/step-up` and from there back to itself; a form that comes too late leads there as well. What is
+    no page names the one to go `back` to, with the names of its own address in it.
     """
 
     def guard(connection: Connection, _handler: BaseRouteHandler) -> None:
         person = person_of(connection)
         world: World = cast("Any", connection.app).state.world
         if person is None or not is_fresh(person, world, verb):
-            raise StepUpNeeded
+            raise StepUpNeeded(back.format(**connection.path_params))
 
     return guard
 
