@@ -251,6 +251,21 @@ def test_a_day_says_whether_its_failure_came_before_or_after_its_archive(
         assert text in cell["text"]
 
 
+def test_a_day_leads_to_all_that_it_is_about(tmp_path: Path) -> None:
+    folder, settings = tmp_path, sample_settings(tmp_path)
+    hourly = replace(settings.backups["nightly"], name="hourly", archive=folder / "hourly.dump")
+    settings = replace(settings, backups={"hourly": hourly, **settings.backups})
+    with Catalog.open(folder) as catalog:
+        night = write_years(catalog, nights=3, tables=3).archives[-1]["taken_at"]
+        late = ended(catalog, "backup", "nightly", night + timedelta(hours=2), state=RunState.FAILED, reason="no")
+    with browser(folder, settings) as client:
+        lanes = {one["name"]: one["cells"] for one in client.get("/api/overview").json()["databases"][0]["lanes"]}
+        failed, nothing = lanes["backup"][-1], lanes["off-site"][0]
+        assert (failed["word"], nothing["word"]) == ("failed later", "none")
+        assert late.id in client.get(failed["href"]).text
+        assert nothing["href"].startswith("/runs?since=")
+
+
 def test_a_failed_check_of_a_repository_that_was_taken_out_worries_nobody_for_ever(tmp_path: Path) -> None:
     settings, failure = sample_settings(tmp_path), Failure(code="OffsiteError", message="no", hint="", exit_code=14)
     with Catalog.open(tmp_path) as catalog:

@@ -121,7 +121,7 @@ def target_lanes(month: Month, database: str, plans: Sequence[RefreshPlan]) -> D
     missed = _missed(month, "refresh", names)
 
     def cell(day: date) -> Cell:
-        return _of_runs(month, day, by_day.get(day, []), missed.get(day, []), plan=next(iter(sorted(names)), ""))
+        return _of_runs(month, day, by_day.get(day, []), missed.get(day, []), names)
 
     return DatabaseLanes(database=database, what="replaced by a refresh", lanes=(_lane(month, "refresh", cell),))
 
@@ -157,14 +157,16 @@ def _backup(
     if aside:
         text = "a suspicious archive, put aside"
         return Cell(day=day, tone=Tone.WARN, word="suspicious", text=text, href=f"/archives/{aside[0].id}")
-    return _of_runs(month, day, runs, missed, plan=next(iter(sorted(plans)), ""))
+    return _of_runs(month, day, runs, missed, plans)
 
 
 def _is_after(run: Brief, good: Sequence[Taken]) -> bool:
     return all(run.requested_at > one.taken_at for one in good if one.plan == run.plan)
 
 
-def _of_runs(month: Month, day: date, runs: Sequence[Brief], missed: Sequence[SlotRecord], *, plan: str) -> Cell:
+def _of_runs(
+    month: Month, day: date, runs: Sequence[Brief], missed: Sequence[SlotRecord], plans: Collection[str]
+) -> Cell:
     """The cell of a day by its runs; `runs` come newest first."""
     open_ = [one for one in runs if not one.state.ended]
     told = [one for one in runs if one.state is not RunState.SKIPPED]
@@ -177,17 +179,17 @@ def _of_runs(month: Month, day: date, runs: Sequence[Brief], missed: Sequence[Sl
         last = told[0]
         word = "ok" if last.state is RunState.SUCCEEDED else last.state.value
         more = f", {len(told)} runs" if len(told) > 1 else ""
-        href = f"/runs/{last.id}" if len(told) == 1 else f"/runs?since={day}&until={day}&plan={last.plan}"
+        href = f"/runs/{last.id}" if len(told) == 1 else _day(day, {one.plan for one in told})
         if last.kind == "undo" and last.state is RunState.SUCCEEDED:
             return Cell(day=day, tone=Tone.WARN, word="undone", text=f"undone{more}", href=href)
         return Cell(day=day, tone=TONES[last.state], word=word, text=f"{last.kind} {last.state}{more}", href=href)
     if missed:
-        href = f"/runs?state=missed&since={day}&until={day}&plan={plan}"
+        href = f"{_day(day, plans)}&state=missed"
         return Cell(day=day, tone=Tone.BAD, word="missed", text=missed[0].reason, href=href)
     if runs:
-        href = f"/runs?since={day}&until={day}&plan={runs[0].plan}"
+        href = _day(day, {one.plan for one in runs})
         return Cell(day=day, tone=Tone.NONE, word="skipped", text="skipped: there was nothing to do", href=href)
-    return Cell(day=day, tone=Tone.NONE, word="none", text="nothing", href=f"/runs?since={day}&until={day}&plan={plan}")
+    return Cell(day=day, tone=Tone.NONE, word="none", text="nothing", href=_day(day, plans))
 
 
 def _offsite(
@@ -195,7 +197,7 @@ def _offsite(
 ) -> Cell:
     archives = [one for one in taken if one.state in {"published", "replaced"}]
     if not archives:
-        return Cell(day=day, tone=Tone.NONE, word="none", text="no archive to send", href=f"/archives?day={day}")
+        return Cell(day=day, tone=Tone.NONE, word="none", text="no archive to send", href=_day(day, wanted))
     newest = archives[0]
     has, wants = copies.get(newest.id, ()), wanted[newest.plan]
     lacking = [one for one in wants if one not in has]
@@ -233,4 +235,5 @@ def _by_day(month: Month, items: Iterable[_T], when: Callable[[_T], datetime]) -
 
 
 def _day(day: date, plans: Collection[str]) -> str:
-    return f"/runs?since={day}&until={day}&plan={next(iter(sorted(plans)), '')}"
+    """The runs of a day; of one plan alone where the cell is about no other."""
+    return f"/runs?since={day}&until={day}{''.join(f'&plan={one}' for one in plans) if len(plans) == 1 else ''}"
