@@ -285,6 +285,21 @@ def test_a_failed_check_of_a_repository_that_was_taken_out_worries_nobody_for_ev
         assert "attic-check" not in client.get("/doctor").text
 
 
+@pytest.mark.parametrize(
+    ("filled", "said"),
+    [
+        ("", "It becomes a new database on that server, proven."),
+        ("tables=public.t001&schema=rescued", "The tables come into a new schema beside what is there."),
+    ],
+)
+def test_a_restore_says_what_becomes_of_what_is_there(tmp_path: Path, filled: str, said: str) -> None:
+    with Catalog.open(tmp_path) as catalog:
+        archive = write_years(catalog, nights=3, tables=3).archives[-1]["id"]
+    with browser(tmp_path) as client:
+        page = client.get(f"/archives/{archive}/restore?{filled}").text
+        assert f"{said} Nothing that is there is touched." in page
+
+
 def test_a_restore_is_begun_again_from_its_archive_and_target(tmp_path: Path) -> None:
     with Catalog.open(tmp_path) as catalog:
         run = ended(catalog, "restore", "prod", AT, result=ARCHIVE | {"schema": "s", "tables": ["public.a", "b.c"]})

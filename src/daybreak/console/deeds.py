@@ -334,7 +334,7 @@ def _restore(look: Look, names: Names, wish: Restoring) -> Deed:
         asks = Restore(archive=one.id, backup=backup, database=database.name, new=new, confirm=new)
         text = ("It becomes a new database on that server, proven. Nothing that is there is touched.",)
     listed = ", ".join(sorted(record.table_rows)[:6])
-    said = {name: text for name in ("new", "tables", "schema") if (text := str(getattr(wish, name)))}
+    said = {name: value for name in ("new", "tables", "schema") if (value := str(getattr(wish, name)))}
     return Deed(
         title=f"Restore archive {one.id}",
         button="Restore",
