@@ -239,6 +239,10 @@ def test_what_says_for_whom_it_asks_is_believed_of_configured_proxies_only() -> 
     assert address_of(console, "192.0.2.1", "203.0.113.9") == "192.0.2.1"
     assert address_of(console, "10.1.2.3", "<b>") == "10.1.2.3"
     assert address_of(Console(), "127.0.0.1", "203.0.113.9") == "127.0.0.1"
+    # As a proxy, or we ourselves, hear it at a socket of IPv6: else all of them would share what one may guess.
+    assert address_of(console, "::ffff:10.1.2.3", "::ffff:203.0.113.9") == "203.0.113.9"
+    assert address_of(console, "::ffff:192.0.2.1", "") == "192.0.2.1"
+    assert address_of(console, "10.1.2.3", "2001:DB8::1") == "2001:db8::1"
 
 
 def test_metrics_are_for_this_host_or_for_who_signed_in(house: House) -> None:

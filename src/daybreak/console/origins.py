@@ -71,12 +71,9 @@ def address_of(console: Console, peer: str, forwarded: str) -> str:
     """Who asks: the peer, or behind a proxy that is configured the last address that is none of the proxies'."""
     networks = [ipaddress.ip_network(one) for one in console.proxies]
     hops = [hop.strip() for hop in forwarded.split(",") if hop.strip()]
-    address = peer
-    while hops and _within(address, networks):
-        try:
-            address = str(ipaddress.ip_address(hops.pop()))
-        except ValueError:
-            break
+    address = _told(peer) or peer
+    while hops and _within(address, networks) and (hop := _told(hops.pop())):
+        address = hop
     return address
 
 
@@ -116,6 +113,19 @@ def local_path(text: str) -> str:
     """A path of ours to go on to; "/" for whatever could lead elsewhere."""
     good = text.startswith("/") and not text.startswith(("//", "/\\")) and text.isprintable() and "\\" not in text
     return text if good and text.isascii() else "/"
+
+
+def _told(text: str) -> str:
+    """An address as everybody writes it, "" for what is none.
+
+    One of IPv4 is that also where a socket of IPv6 heard it (`::ffff:192.0.2.7`): all of these have the same 64 bits.
+    """
+    try:
+        found = ipaddress.ip_address(text)
+    except ValueError:
+        return ""
+    mapped = found.ipv4_mapped if isinstance(found, ipaddress.IPv6Address) else None
+    return str(mapped or found)
 
 
 def _within(address: str, networks: Sequence[ipaddress.IPv4Network | ipaddress.IPv6Network]) -> bool:
