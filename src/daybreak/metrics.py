@@ -46,7 +46,7 @@ FAMILIES: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = {
     "daybreak_offsite_size_bytes": ("What the newest snapshot holds.", ("plan", "repository")),
     "daybreak_refresh_outage_seconds": ("How long the target was away in the last refresh.", ("plan",)),
     "daybreak_refresh_data_timestamp_seconds": (
-        "When the target's data was taken; not after an undo.",
+        "When the target's data was taken, whichever refresh brought it; not after an undo.",
         ("plan",),
     ),
     "daybreak_alert_open": ("An alert that is not over; always 1.", ("plan", "event")),

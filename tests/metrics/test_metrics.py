@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -127,19 +128,22 @@ def test_the_target_has_what_the_last_swap_gave_it_whatever_followed(tmp_path: P
     database = Database(name="dev", conninfo={"dbname": "dev"})
     backup = BackupPlan(name="nightly", database=database, archive=tmp_path / "a.dump")
     plan = RefreshPlan(name="weekly", backup=backup, target=database)
+    plans = [plan, replace(plan, name="on-demand")]
     began = datetime(2026, 11, 22, 8, tzinfo=UTC)
     name = ("daybreak_refresh_data_timestamp_seconds", "weekly")
 
     with Catalog.open(tmp_path) as catalog:
 
-        def ran(day: int, code: str, kind: str = "refresh", outage: float | None = 2.0) -> float | None:
+        def ran(
+            day: int, code: str, kind: str = "refresh", outage: float | None = 2.0, by: str = "weekly"
+        ) -> float | None:
             at = began + timedelta(days=day)
             result: dict[str, object] = {"outage_ms": outage}
             result |= {} if kind == "undo" else {"archive": {"taken_at": at.isoformat()}}
             failure = Failure(code=code, message="m", hint="h", exit_code=1) if code else None
             run = Run(
                 id=f"r{day}",
-                plan="weekly" if kind == "refresh" else "dev",
+                plan=by if kind == "refresh" else "dev",
                 kind=kind,
                 state=RunState.FAILED if code else RunState.SUCCEEDED,
                 trigger="cli",
@@ -148,7 +152,8 @@ def test_the_target_has_what_the_last_swap_gave_it_whatever_followed(tmp_path: P
                 result=result,
             )
             catalog.runs.insert(run)
-            found = {(one.name, one.labels.get("plan")): one.value for one in measure(catalog, [], [plan], at)}
+            found = {(one.name, one.labels.get("plan")): one.value for one in measure(catalog, [], plans, at)}
+            assert by == "weekly" or found.get(name) == found.get((name[0], by))
             return found.get(name)
 
         def taken(day: int) -> float:
@@ -160,6 +165,7 @@ def test_the_target_has_what_the_last_swap_gave_it_whatever_followed(tmp_path: P
         assert ran(3, "RolledBack") == taken(2)
         assert ran(4, "", "undo") is None
         assert ran(5, "", "pull") == taken(5)
+        assert ran(6, "", by="on-demand") == taken(6)  # another refresh of the same target
 
 
 @pytest.mark.parametrize("later", [RunState.SKIPPED, RunState.CANCELLED])

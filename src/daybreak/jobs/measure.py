@@ -34,7 +34,7 @@ def measure(
         found += _runs(catalog, one, ageing=ageing)
         found += _archive(catalog, one) if one.kind == "backup" else ()
     for plan in refreshes:
-        found += _target(catalog, plan)
+        found += _target(catalog, plan, [one.name for one in refreshes if one.target.name == plan.target.name])
     for (kind, plan), count in catalog.slots.missed().items():
         found.append(Measure(name="daybreak_slots_missed", value=count, labels={"plan": plan, "kind": kind}))
     open_now = {(one.plan, one.event) for one in catalog.alerts.list() if one.plan}
@@ -65,12 +65,16 @@ def _runs(catalog: Catalog, one: PlanStatus, *, ageing: bool) -> Iterator[Measur
             yield Measure(name=f"daybreak_{name}", value=value, labels=labels)
 
 
-def _target(catalog: Catalog, plan: RefreshPlan) -> Iterator[Measure]:
-    """What the target has: of the last run that replaced it, whoever asked and whatever followed."""
+def _target(catalog: Catalog, plan: RefreshPlan, plans: Iterable[str]) -> Iterator[Measure]:
+    """What the target has: of the last run that replaced it, whoever asked and whatever followed.
+
+    `plans` are all refreshes of that target: what another one of them brought is what this one's target has.
+    """
     labels = {"plan": plan.name}
-    refreshed = [run for run in catalog.runs.list(plan=plan.name, kind="refresh") if has_swapped(run)]
-    others = [run for kind in ("pull", "undo") for run in catalog.runs.list(plan=plan.target.name, kind=kind)]
-    last = max([*refreshed, *filter(has_swapped, others)], key=lambda run: run.requested_at, default=None)
+    kinds = (*(("refresh", name) for name in plans), ("pull", plan.target.name), ("undo", plan.target.name))
+    swapped = [run for kind, name in kinds for run in catalog.runs.list(plan=name, kind=kind) if has_swapped(run)]
+    refreshed = [run for run in swapped if (run.kind, run.plan) == ("refresh", plan.name)]
+    last = max(swapped, key=lambda run: run.requested_at, default=None)
     outage: Any = refreshed[0].result["outage_ms"] if refreshed else None
     if outage is not None:  # the report of a swap may be lost
         yield Measure(name="daybreak_refresh_outage_seconds", value=outage / 1000, labels=labels)
