@@ -17,6 +17,7 @@ import functools
 import os
 import re
 import select
+import shlex
 import signal
 import tomllib
 from collections.abc import Callable, Generator
@@ -212,12 +213,18 @@ def _look(file: Path, known: Path | None = None) -> tuple[Settings | None, Path,
 
 
 def _unread(file: Path, folder: Path) -> str:
-    """That the file is another one by now than what counts, in words; "" where it is that, or nobody knows."""
+    """That the file is another one by now than what counts, or gone, in words; "" where it is that, or nobody knows."""
     accepted = folder / ACCEPTED
     try:
         if not files.is_locked(folder / KEPT):  # nobody keeps the schedule: what lies there is of an earlier day
             return ""
-        stamps = tuple((status.st_mtime_ns, status.st_size, status.st_ino) for status in (file.stat(), accepted.stat()))
+        counts = accepted.stat()
+        try:
+            present = file.stat()
+        except FileNotFoundError:
+            back = shlex.join(["cp", str(accepted), str(file)])
+            return f"{file} is not there any more; what was read of it counts until serve ends (`{back}` puts it back)"
+        stamps = tuple((status.st_mtime_ns, status.st_size, status.st_ino) for status in (present, counts))
         if not _differs(file, accepted, stamps):
             return ""
     except OSError:

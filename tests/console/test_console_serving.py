@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
+import shlex
 import signal
 import socket
 import sqlite3
+import subprocess
 import time
 from html import unescape
 from pathlib import Path
@@ -137,6 +140,14 @@ def test_a_file_that_nobody_read_yet_is_told_until_it_is(served: Served) -> None
         assert health(served) == HEALTHY
         process.process.send_signal(signal.SIGHUP)
         wait_for(lambda: "was changed since" not in ada.get("/settings").text, what="that it is read")
+        served.town.site.file.unlink()
+        told = unescape(ada.get("/").text)
+        assert f"{served.town.site.file} is not there any more" in told
+        back = re.search(r"\(`(cp [^`]+)` puts it back\)", told)
+        assert back
+        subprocess.run(shlex.split(back[1]), check=True)
+        assert "not there any more" not in ada.get("/").text
+        assert "somebody thinks aloud" in served.town.site.file.read_text()
 
 
 @pytest.mark.parametrize("revision", ["9999", "0001"])
