@@ -22,6 +22,8 @@ from daybreak.errors import ConfigError
 from daybreak.secret import mask
 
 _LOG: Final = logging.getLogger("daybreak.console")
+#: No row has a larger number: SQLite's own limit.
+_LAST: Final = 2**63 - 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,7 +92,7 @@ class Audit:
         """The newest rows first; `before` goes on where a page ended."""
         query = select(audit).order_by(audit.c.id.desc()).limit(limit)
         if before is not None:
-            query = query.where(audit.c.id < before)
+            query = query.where(audit.c.id < max(0, min(before, _LAST)))
         with self._store.read() as connection:
             return [Entry(**row) for row in connection.execute(query).mappings()]
 
