@@ -131,6 +131,21 @@ def test_a_reason_in_our_own_words_is_told_whole() -> None:
     assert said == "prod: the role lacks pg_read_all_data"
 
 
+@pytest.mark.parametrize(
+    ("where", "more"),
+    [
+        ("postgres@127.0.0.1:5432/shop", ""),
+        ("o'hara@/run/postgresql:5433/shop", " in container shop-db"),
+        ("10.0.0.5:5432/shop", " on vps"),
+        ("backup@service production/shop", ""),
+    ],
+)
+def test_a_reason_names_a_database_and_not_its_address(where: str, more: str) -> None:
+    message = f"dev ({where}{more}), t1 (cluster 77, oid 16385) was never refreshed (at all), 3/4 of it"
+    said = discreet(Failure(code="Refused", message=message, hint="", exit_code=4))
+    assert said == "dev, t1 (cluster 77, oid 16385) was never refreshed (at all), 3/4 of it"
+
+
 def condition(event: AlertEvent = AlertEvent.FAILED) -> Condition:
     return Condition(plan="nightly", event=event, since=NIGHT, text="it broke", hint="mend it", run="r1", exit_code=11)
 

@@ -33,6 +33,8 @@ _TURNED_OUT: Final = frozenset({RunState.SUCCEEDED, RunState.FAILED, RunState.LO
 _QUOTED: Final = re.compile(
     r"\s*(?:\b(?:ERROR|DETAIL|CONTEXT|HINT|QUERY|STATEMENT)\b:|\bKey \(|\bCOPY \S+, line).*", re.DOTALL
 )
+#: Behind a database's name, where it is and who comes: `dev (postgres@10.0.0.5:5432/shop in container db)`.
+_WHERE: Final = re.compile(r" \([^()\s]*(?:@|:\d+/)[^()]*\)")
 _SERVERS: Final = frozenset({"SqlError", "CommandError"})
 _LONGEST: Final = 400
 
@@ -84,10 +86,10 @@ def find_conditions(
 
 
 def discreet(failure: Failure) -> str:
-    """Why a run failed, without anything that a server quoted."""
+    """Why a run failed, without anything that a server quoted, and without the address of one."""
     if failure.code in _SERVERS:
         return "the server or a tool refused a statement; its words are in the run"
-    text = _QUOTED.sub(" …", " ".join(failure.message.split()))
+    text = _QUOTED.sub(" …", _WHERE.sub("", " ".join(failure.message.split())))
     return text if len(text) <= _LONGEST else text[:_LONGEST] + "…"
 
 
