@@ -533,6 +533,20 @@ def test_the_second_look_needs_the_code_too(house: House) -> None:
     assert browser.get("/danger").status_code == 200
 
 
+def test_who_has_another_name_at_single_sign_on_has_it_here_too(house: House) -> None:
+    come, at = house.accounts.users.from_single_sign_on, house.clock.now
+    ada = come("issuer 1", "ada", Role.VIEWER, at, HOST)
+    house.person("grace")
+    assert come("issuer 1", "Ada", Role.VIEWER, at, HOST).name == "Ada"
+    married = come("issuer 1", "ada.lovelace", Role.ADMIN, at, HOST)
+    assert (married.id, married.name, married.role) == (ada.id, "ada.lovelace", Role.ADMIN)
+    assert come("issuer 1", "Grace", Role.ADMIN, at, HOST).name == "ada.lovelace"  # somebody else is called so here
+    assert [one.name for one in house.accounts.users.list()] == ["ada.lovelace", "grace"]
+    assert come("issuer 2", "ada", Role.VIEWER, at, HOST).id != ada.id
+    told = [one.subject for one in house.accounts.audit.list() if one.what == "change name"]
+    assert told == ["Ada → ada.lovelace", "ada → Ada"]
+
+
 def test_who_has_nothing_but_a_code_has_no_more_guesses_than_others(house: House) -> None:
     user = house.accounts.users.from_single_sign_on("issuer 1", "ada", Role.ADMIN, house.clock.now, HOST)
     secret = house.accounts.factors.begin(user)

@@ -115,12 +115,18 @@ class Users:
                 made = insert_person(connection, name, "", role, at, subject=subject)
                 add_row(connection, by, "add person", f"{name} ({role.word})", at)
                 return made
+            other = find(connection, name)
+            if row.name != name and (other is None or other.id == row.id):  # else it stays what it was
+                connection.execute(update(people).where(people.c.id == row.id).values(name=name, key=key_of(name)))
+                add_row(connection, by, "change name", f"{row.name} → {name}", at)
+            else:
+                name = row.name
             if row.role != role.word:
                 connection.execute(update(people).where(people.c.id == row.id).values(role=role.word))
                 end_sessions(connection, row.id)
-                said = f"{row.name}: {row.role} → {role.word}"
+                said = f"{name}: {row.role} → {role.word}"
                 add_row(connection, by, "change role", said, at)
-            return user_of(_must(connection, row.name))
+            return user_of(_must(connection, name))
 
 
 def insert_person(
