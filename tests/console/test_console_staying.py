@@ -14,7 +14,7 @@ import httpx
 import pytest
 from console_open_samples import Open, opened
 from console_view_samples import begin_run, write_years
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import Browser, Page, expect
 
 from daybreak.catalog import Catalog
 
@@ -88,6 +88,57 @@ def test_the_page_of_a_run_counts_the_lines_that_come(console: Open, chromium: B
         expect(told).to_contain_text("1 of the lines that are shown")
         page.get_by_label("Find").fill("")
         expect(told).to_have_text("3 lines.")
+
+
+def seen(page: Page, *, is_seen: bool) -> None:
+    """Another tab stands before this one, or none does any more; a browser without a window shows them all."""
+    page.evaluate(
+        "away => { Object.defineProperty(document, 'hidden', { get: () => away, configurable: true });"
+        " document.dispatchEvent(new Event('visibilitychange')); }",
+        not is_seen,
+    )
+
+
+def test_more_tabs_than_a_browser_has_connections_can_be_open(console: Open, chromium: Browser) -> None:
+    first = console.tab(chromium, console.cookie())
+    tabs = [first, *(first.context.new_page() for _ in range(8))]
+    for tab in tabs:
+        tab.goto("/", timeout=SAID_MS)
+        seen(tab, is_seen=False)
+    with first.expect_request("**/events") as begun:
+        seen(first, is_seen=True)
+    answer = begun.value.response()
+    assert answer
+    assert answer.status == 200
+    assert first.get_by_role("alert").count() == 0
+
+
+def test_a_run_that_nobody_saw_for_a_while_goes_on_where_it_was(console: Open, chromium: Browser) -> None:
+    with Catalog.open(console.folder) as catalog:
+        run = begin_run(catalog, console.folder, datetime.now(UTC))
+    with (console.folder / "runs" / f"{run}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        page = console.tab(chromium, console.cookie())
+        page.goto(f"/runs/{run}")
+        log = console.folder / "logs" / f"{run}.log"
+        lines = page.locator("#log li")
+        before = lines.count()
+
+        def write(text: str) -> None:
+            with log.open("a") as file:
+                file.write(f"{text}\n")
+
+        write("while it is seen")
+        expect(lines).to_have_count(before + 1, timeout=SAID_MS)
+        seen(page, is_seen=False)
+        write("while nobody looks")
+        page.wait_for_timeout(3_000)
+        assert lines.count() == before + 1
+        seen(page, is_seen=True)
+        expect(lines).to_have_count(before + 2, timeout=SAID_MS)
+        write("seen again")
+        expect(lines).to_have_count(before + 3, timeout=SAID_MS)
+        assert lines.all_inner_texts()[before:] == ["while it is seen", "while nobody looks", "seen again"]
 
 
 def test_whoever_watches_is_let_go_at_once_when_serve_stops(console: Open, caplog: pytest.LogCaptureFixture) -> None:

@@ -55,7 +55,7 @@
   }
 
   // A page that stands still must not be taken for one that goes on: it says since when, until the stream is back.
-  function watch(live, source) {
+  function watch(live) {
     let since = null;
     let timer = 0;
     let notice = null;
@@ -73,49 +73,87 @@
       live.before(notice);
     }
 
+    function rests() {
+      since = since || new Date();
+      window.clearTimeout(timer);
+      timer = 0;
+    }
+
     function goesOn() {
       window.clearTimeout(timer);
       if (notice) notice.remove();
       since = notice = null;
+      timer = 0;
     }
 
-    source.addEventListener("open", goesOn);
-    source.addEventListener("end", goesOn);
-    source.addEventListener("error", () => {
-      if (!since) {
-        since = new Date();
-        timer = window.setTimeout(show, STILL_MS);
-      }
-      if (source.readyState === EventSource.CLOSED) show(); // it was refused, and is not tried again
-    });
+    function attend(source) {
+      source.addEventListener("open", goesOn);
+      source.addEventListener("end", goesOn);
+      source.addEventListener("error", () => {
+        since = since || new Date();
+        timer = timer || window.setTimeout(show, STILL_MS);
+        if (source.readyState === EventSource.CLOSED) show(); // it was refused, and is not tried again
+      });
+    }
+
+    return { attend, rests };
   }
 
   function follow(live) {
-    const source = new EventSource(live.dataset.events);
-    watch(live, source);
-    source.addEventListener("part", (event) => replace(live, event.data));
-    source.addEventListener("told", (event) => say(event.data));
-    source.addEventListener("log", (event) => {
-      if (!log || log.hasAttribute("data-still")) return;
-      const low = log.scrollHeight - log.scrollTop - log.clientHeight < 40;
-      for (const text of event.data.split("\n")) {
-        const line = document.createElement("li");
-        line.textContent = text;
-        log.append(line);
+    const watched = watch(live);
+    const address = new URL(live.dataset.events, window.location.href);
+    let source = null;
+    let over = false;
+
+    function listen() {
+      source = new EventSource(address);
+      watched.attend(source);
+      source.addEventListener("part", (event) => replace(live, event.data));
+      source.addEventListener("told", (event) => say(event.data));
+      source.addEventListener("log", (event) => {
+        address.searchParams.set("from", event.lastEventId); // where another stream goes on
+        append(event.data);
+      });
+      source.addEventListener("end", () => {
+        over = true;
+        source.close();
+        // The page of the end has other buttons; who is typing loads it himself.
+        if (document.activeElement instanceof HTMLInputElement) say("It has ended. Load the page again to see what can be done.");
+        else window.setTimeout(() => window.location.reload(), 600);
+      });
+    }
+
+    // A browser has six connections to one host, and each stream keeps one: a tab that nobody sees lets go of its own,
+    // else the seventh would wait for ever, and every link in the others.
+    function look() {
+      if (over) return;
+      if (source && document.hidden) {
+        source.close();
+        source = null;
+        watched.rests();
+      } else if (!source && !document.hidden) {
+        listen();
       }
-      while (log.children.length > 2000) {
-        log.firstElementChild.remove();
-        cut = true;
-      }
-      find();
-      if (low) log.scrollTop = log.scrollHeight;
-    });
-    source.addEventListener("end", () => {
-      source.close();
-      // The page of the end has other buttons; who is typing loads it himself.
-      if (document.activeElement instanceof HTMLInputElement) say("It has ended. Load the page again to see what can be done.");
-      else window.setTimeout(() => window.location.reload(), 600);
-    });
+    }
+
+    document.addEventListener("visibilitychange", look);
+    look();
+  }
+
+  function append(lines) {
+    if (!log || log.hasAttribute("data-still")) return;
+    const low = log.scrollHeight - log.scrollTop - log.clientHeight < 40;
+    for (const text of lines.split("\n")) {
+      const line = document.createElement("li");
+      line.textContent = text;
+      log.append(line);
+    }
+    while (log.children.length > 2000) {
+      log.firstElementChild.remove();
+      cut = true;
+    }
+    find();
+    if (low) log.scrollTop = log.scrollHeight;
   }
 
   for (const live of document.querySelectorAll("[data-events]")) follow(live);
