@@ -14,6 +14,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -45,6 +46,8 @@ LOOK: Final = timedelta(seconds=20)
 _AGAIN: Final = timedelta(minutes=1)
 _AGAIN_AT_MOST: Final = timedelta(minutes=15)
 _SOON: Final = timedelta(milliseconds=50)
+#: How often people are told what is wrong or over, beside the end of each run.
+_ROUND_S: Final = 600.0
 
 Say = Callable[[str], None]
 
@@ -158,6 +161,7 @@ class Keeper:
         self._accepted = accepted
         self._explicit = explicit
         self._say = say
+        self._rounds = _Rounds(say)
 
     @property
     def site(self) -> Site:
@@ -171,7 +175,9 @@ class Keeper:
 
     def tick(self, at: datetime) -> timedelta:
         """Begin what is due at `at`; how long to wait before the next look."""
-        return self._scheduler.tick(at)
+        pause = self._scheduler.tick(at)
+        self._rounds.tick(self.site)
+        return pause
 
     def outlook(self, at: datetime) -> str:
         """One line: what runs, what comes next."""
@@ -180,6 +186,39 @@ class Keeper:
     def reload(self) -> None:
         """Read the configuration again; one with faults is not taken."""
         _reload(self._scheduler, self._accepted, self._explicit, self._say)
+
+
+class _Rounds:
+    """Tells what no run would tell in time: that one died, that a slot is missed, what did not arrive before.
+
+    In a thread of its own: a destination that hangs must not keep a backup waiting.
+    """
+
+    def __init__(self, say: Say) -> None:
+        self._say = say
+        self._said: list[str] = []
+        self._thread: threading.Thread | None = None
+        self._began: float | None = None
+
+    def tick(self, site: Site) -> None:
+        """Begin a round, if it is time for one."""
+        if self._thread is not None and self._thread.is_alive():
+            return
+        if self._began is not None and time.monotonic() - self._began < _ROUND_S:
+            return
+        self._began = time.monotonic()
+        self._thread = threading.Thread(target=self._go, args=(site,), name="round", daemon=True)
+        self._thread.start()
+
+    def _go(self, site: Site) -> None:
+        try:
+            faults = site.look_round(now())
+        except (DaybreakError, OSError) as error:
+            faults = [f"nobody could be told: {error.message if isinstance(error, DaybreakError) else error}"]
+        for fault in faults:
+            if fault not in self._said:
+                self._say(fault)
+        self._said = faults
 
 
 @contextlib.contextmanager

@@ -13,9 +13,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from daybreak import notify
-from daybreak.model import SecretSource
+from daybreak.model import Schedule, SecretSource, Timed
 from daybreak.process import Runner
-from installation import Installation
+from installation import Installation, wait_for
 from webhook import Hook
 
 NO_SECRET = "canary-hook"
@@ -80,6 +80,32 @@ def test_a_dead_run_is_told_by_whoever_notices_it(site: Installation, hook: Hook
     site.json("repair")  # … the next job does
     assert hook.titles == ["nightly failed"]
     assert "its process died" in hook.received[0][2]["message"]
+
+
+def test_serve_tells_what_no_run_would_tell_in_time(site: Installation, hook: Hook) -> None:
+    due_at = datetime.now(UTC) - timedelta(hours=13)  # the host was down; catch_up is 12 h
+    site.plan["schedule"] = f"{due_at:%H:%M}"
+    site.fake_dump("sleep 60")
+    with site.start("backup") as run:
+        wait_for(site.staged, what="a dump")
+        run.kill()
+    nightly = Timed(kind="backup", plan="nightly", schedule=Schedule(spec=f"{due_at:%H:%M}", timezone="UTC"))
+    with site.catalog() as catalog:
+        catalog.slots.watch(nightly, since=due_at - timedelta(hours=1), at=due_at - timedelta(hours=1))
+    with site.start("serve", "--only", "runner") as serve:
+        wait_for(lambda: len(hook.titles) >= 2, within_s=60, what="two messages")
+        serve.process.terminate()
+        assert serve.end(30).code == 0
+    assert sorted(hook.titles) == ["nightly failed", "nightly was missed"]
+    assert "nothing makes up for it: nobody came for it within 12 h" in hook.text
+    site.real_dump()
+    site.backup()
+    assert sorted(hook.titles) == [
+        "nightly failed",
+        "nightly has recovered",
+        "nightly has recovered",
+        "nightly was missed",
+    ]
 
 
 def test_only_the_events_that_a_destination_wants(site: Installation, hook: Hook) -> None:

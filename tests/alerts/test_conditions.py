@@ -12,8 +12,22 @@ import pytest
 from daybreak.catalog import Catalog, new_run_id
 from daybreak.jobs.alerts import Alerts, message_of
 from daybreak.jobs.conditions import COMPUTED, Condition, discreet, find_conditions
+from daybreak.jobs.slots import look
 from daybreak.jobs.status import status_of
-from daybreak.model import AlertEvent, BackupPlan, Database, Destination, Failure, Run, RunState, Schedule, SecretSource
+from daybreak.model import (
+    AlertEvent,
+    BackupPlan,
+    Database,
+    Destination,
+    Failure,
+    RefreshPlan,
+    Run,
+    RunState,
+    Schedule,
+    SecretSource,
+    SlotState,
+    Timed,
+)
 from daybreak.notify import Message
 
 NIGHT = datetime(2026, 11, 24, 8, 0, tzinfo=UTC)  # 02:00 in Chicago
@@ -23,6 +37,10 @@ PLAN = BackupPlan(
     archive=Path("/x/prod.dump"),
     schedule=Schedule(spec="02:00", timezone="America/Chicago"),
 )
+
+assert PLAN.schedule is not None
+TIMED = Timed(kind="backup", plan="nightly", schedule=PLAN.schedule)
+HERE = Destination(name="here", url=SecretSource(env="HERE"))
 
 
 @pytest.fixture
@@ -57,7 +75,11 @@ def add(
 
 
 def events(catalog: Catalog, at: datetime) -> list[AlertEvent]:
-    return [one.event for one in find_conditions(catalog, [PLAN], [], at)]
+    return [one.event for one in find_conditions(catalog, [PLAN], [], at, repositories=["r2"])]
+
+
+def alive(_run: str) -> bool:
+    return False
 
 
 def test_a_slot_that_nobody_came_for_is_late(catalog: Catalog) -> None:
@@ -70,6 +92,64 @@ def test_a_slot_that_nobody_came_for_is_late(catalog: Catalog) -> None:
     assert "nothing has started it" in late.text
     add(catalog, NIGHT + timedelta(hours=4), RunState.RUNNING)
     assert events(catalog, NIGHT + timedelta(hours=5)) == []
+
+
+def test_a_slot_that_nothing_makes_up_for_is_missed_until_a_run_succeeds(catalog: Catalog) -> None:
+    add(catalog, NIGHT - timedelta(days=1), RunState.SUCCEEDED)
+    catalog.slots.watch(TIMED, since=NIGHT - timedelta(hours=1), at=NIGHT - timedelta(hours=1))
+    back = NIGHT + timedelta(hours=13)  # the host was down until then; catch_up is 12 h
+    assert look(catalog, alive, TIMED, back, waits_for="") is None
+    (missed,) = find_conditions(catalog, [PLAN], [], back)  # and it is not told as late as well
+    assert (missed.event, missed.since) == (AlertEvent.MISSED, NIGHT)
+    assert "nobody came for it within 12 h" in missed.text
+    assert missed.hint.startswith("daybreak backup nightly does it now")
+    add(catalog, NIGHT + timedelta(days=1), RunState.FAILED)
+    assert events(catalog, NIGHT + timedelta(days=1)) == [AlertEvent.FAILED, AlertEvent.MISSED]
+    add(catalog, NIGHT + timedelta(days=1, hours=1), RunState.SUCCEEDED)
+    assert events(catalog, NIGHT + timedelta(days=1, hours=1)) == []
+
+
+def test_a_slot_that_a_later_one_makes_up_for_is_not_told(catalog: Catalog) -> None:
+    add(catalog, NIGHT - timedelta(days=1), RunState.SUCCEEDED)
+    catalog.slots.watch(TIMED, since=NIGHT - timedelta(hours=1), at=NIGHT - timedelta(hours=1))
+    back = NIGHT + timedelta(days=1, hours=1)
+    turn = look(catalog, alive, TIMED, back, waits_for="")
+    assert turn is not None
+    assert [one.state for one in catalog.slots.list(TIMED, until=back, limit=9)] == [SlotState.MISSED]
+    assert events(catalog, back) == []
+
+
+def test_who_heard_that_a_slot_is_late_is_not_told_that_it_is_over_when_it_is_missed(catalog: Catalog) -> None:
+    add(catalog, NIGHT - timedelta(days=1), RunState.SUCCEEDED)
+    catalog.slots.watch(TIMED, since=NIGHT - timedelta(hours=1), at=NIGHT - timedelta(hours=1))
+    told: list[str] = []
+    alerts = Alerts(catalog, [HERE], teller=lambda _, message: told.append(message.title.partition(": ")[2]) or "")
+    for hours in (3, 13):
+        at = NIGHT + timedelta(hours=hours)
+        look(catalog, alive, TIMED, at, waits_for="")
+        if hours == 3:  # whoever should take it, does not
+            assert catalog.slots.get(TIMED, "2026-11-24 02:00") is None
+        assert alerts.look(find_conditions(catalog, [PLAN], [], at), at, events=COMPUTED) == []
+    assert told == ["nightly is late", "nightly was missed"]
+
+
+def test_a_slot_that_was_left_out_on_purpose_is_not_late(catalog: Catalog) -> None:
+    plan = RefreshPlan(name="weekly", backup=PLAN, target=Database(name="dev", conninfo={}), schedule=PLAN.schedule)
+    timed = Timed(kind="refresh", plan="weekly", schedule=TIMED.schedule)
+    add(catalog, NIGHT - timedelta(days=1), RunState.CANCELLED, plan="weekly", kind="refresh")
+    catalog.slots.watch(timed, since=NIGHT - timedelta(hours=1), at=NIGHT - timedelta(hours=1))
+    assert look(catalog, alive, timed, NIGHT, waits_for="waiting for a person: daybreak refresh weekly --first") is None
+    assert find_conditions(catalog, [], [plan], NIGHT + timedelta(hours=3)) == []
+
+
+def test_a_failure_is_not_over_because_many_were_skipped_or_others_checked_since(catalog: Catalog) -> None:
+    add(catalog, NIGHT, RunState.FAILED)
+    add(catalog, NIGHT + timedelta(seconds=9), RunState.FAILED, kind="check", plan="r2-check")
+    for number in range(60):
+        at = NIGHT + timedelta(minutes=1 + number)
+        add(catalog, at, RunState.SKIPPED)
+        add(catalog, at + timedelta(seconds=9), RunState.SUCCEEDED, kind="drill")
+    assert events(catalog, at) == [AlertEvent.FAILED, AlertEvent.CHECK_FAILED]
 
 
 def test_what_somebody_cancelled_or_skipped_says_nothing_of_the_plan(catalog: Catalog) -> None:
@@ -91,14 +171,17 @@ def test_a_check_of_a_repository_that_failed(catalog: Catalog) -> None:
 
 @pytest.mark.parametrize("kind", ["backup", "check", "drill"])
 def test_a_word_that_cannot_be_understood_says_nothing_of_the_plan(catalog: Catalog, kind: str) -> None:
-    add(catalog, NIGHT, RunState.SUCCEEDED, kind=kind)
-    slip = add(catalog, NIGHT + timedelta(minutes=9), RunState.FAILED, kind=kind, code="UsageError")
-    assert find_conditions(catalog, [PLAN], [], NIGHT) == []
+    plan = "r2-check" if kind == "check" else "nightly"
+    add(catalog, NIGHT, RunState.SUCCEEDED, kind=kind, plan=plan)
+    slip = add(catalog, NIGHT + timedelta(minutes=9), RunState.FAILED, kind=kind, plan=plan, code="UsageError")
+    assert find_conditions(catalog, [PLAN], [], NIGHT, repositories=["r2"]) == []
     if kind == "backup":
         (status,) = status_of(catalog, [PLAN], [], NIGHT)
         assert (status.state, status.attention) == ("succeeded", ())
-    failed = add(catalog, NIGHT + timedelta(minutes=5), RunState.FAILED, kind=kind)
-    (found,) = find_conditions(catalog, [PLAN], [], NIGHT)  # what was so before the slip is so still
+    failed = add(catalog, NIGHT + timedelta(minutes=5), RunState.FAILED, kind=kind, plan=plan)
+    (found,) = find_conditions(
+        catalog, [PLAN], [], NIGHT, repositories=["r2"]
+    )  # what was so before the slip is so still
     assert found.run == failed.id != slip.id
 
 

@@ -15,20 +15,39 @@ from typing import Final
 
 from daybreak import schedule
 from daybreak.catalog import Catalog
+from daybreak.catalog.records import SlotRecord
 from daybreak.jobs.status import is_slip, waiting_archive
-from daybreak.model import AlertEvent, ArchiveState, BackupPlan, Failure, RefreshPlan, Run, RunState
+from daybreak.model import (
+    AlertEvent,
+    ArchiveState,
+    BackupPlan,
+    Failure,
+    RefreshPlan,
+    Run,
+    RunState,
+    SlotState,
+    Timed,
+)
 from daybreak.units import show_instant
 from daybreak.upkeep import Upkeep
 
-#: The events that are found here; others are opened and closed by whoever finds out (doctor, the scheduler).
+#: The events that are found here; the doctor opens and closes its own.
 COMPUTED: Final = frozenset(
-    {AlertEvent.FAILED, AlertEvent.REFUSED, AlertEvent.QUARANTINED, AlertEvent.LATE, AlertEvent.CHECK_FAILED}
+    {
+        AlertEvent.FAILED,
+        AlertEvent.REFUSED,
+        AlertEvent.QUARANTINED,
+        AlertEvent.LATE,
+        AlertEvent.MISSED,
+        AlertEvent.CHECK_FAILED,
+    }
 )
 #: A slot that nobody came for is late after this; a trigger from outside may be an hour late on a bad day.
 GRACE: Final = timedelta(hours=2)
 _EARLY: Final = timedelta(minutes=10)
-_CHECKS: Final = ("check", "drill")
-_TURNED_OUT: Final = frozenset({RunState.SUCCEEDED, RunState.FAILED, RunState.LOST})
+#: So many runs or slots back one is looked for that says something.
+_LOOKED_AT: Final = 20
+_TURNED_OUT: Final = (RunState.SUCCEEDED, RunState.FAILED, RunState.LOST)
 #: What a server or a tool quotes from here on may be a row.
 _QUOTED: Final = re.compile(
     r"\s*(?:\b(?:ERROR|DETAIL|CONTEXT|HINT|QUERY|STATEMENT)\b:|\bKey \(|\bCOPY \S+, line).*", re.DOTALL
@@ -81,8 +100,14 @@ def find_conditions(
     for plan in refreshes:
         found += _of_plan(catalog, plan, "refresh", at)
     kept = {one.name for plan in backups for one in plan.repositories}.union(repositories)
-    known = {plan.name for plan in backups} | {Upkeep.CHECK.plan_of(name) for name in kept}
-    return found + _checks(catalog, known)
+    checks = [("check", Upkeep.CHECK.plan_of(name)) for name in sorted(kept)]
+    checks += [("drill", plan.name) for plan in backups]
+    # Only of what is configured: nothing could ever mend what was taken out since.
+    for kind, name in checks:
+        last = _last(catalog, name, kind)
+        if last is not None and last.state is not RunState.SUCCEEDED:
+            found.append(condition_of(last, _event_of(last, AlertEvent.CHECK_FAILED)))
+    return found
 
 
 def discreet(failure: Failure) -> str:
@@ -96,17 +121,22 @@ def discreet(failure: Failure) -> str:
 def _of_plan(
     catalog: Catalog, plan: BackupPlan | RefreshPlan, kind: str, at: datetime, *, quarantined: bool = False
 ) -> list[Condition]:
-    runs = catalog.runs.list(plan=plan.name, kind=kind, limit=20)
     found: list[Condition] = []
-    last = next((run for run in runs if run.state in _TURNED_OUT and not is_slip(run)), None)
+    last = _last(catalog, plan.name, kind)
     if last is not None and last.state is not RunState.SUCCEEDED and not _made_good(catalog, plan, last):
         told = quarantined and last.failure is not None and last.failure.code == "ArchiveError"
         found += [] if told else [condition_of(last, _event_of(last, AlertEvent.FAILED))]
-    due = None if plan.schedule is None else schedule.last_slot(plan.schedule, at)
-    if due is not None and runs:
-        late = _late(runs, plan.name, kind, due.due_at, at)
-        found += [] if late is None else [late]
+    if plan.schedule is not None:
+        timed = Timed(kind=kind, plan=plan.name, schedule=plan.schedule)
+        slots = catalog.slots.list(timed, until=at, limit=_LOOKED_AT)
+        found += [one for one in (_missed(catalog, timed, slots), _late(catalog, timed, slots, at)) if one is not None]
     return found
+
+
+def _last(catalog: Catalog, plan: str, kind: str) -> Run | None:
+    """The last run that says something of a plan, however many were skipped since."""
+    runs = catalog.runs.list(plan=plan, kind=kind, state=_TURNED_OUT, limit=_LOOKED_AT)
+    return next((run for run in runs if not is_slip(run)), None)
 
 
 def _made_good(catalog: Catalog, plan: BackupPlan | RefreshPlan, run: Run) -> bool:
@@ -144,34 +174,52 @@ def _event_of(run: Run, otherwise: AlertEvent) -> AlertEvent:
     return AlertEvent.REFUSED if run.failure is not None and run.failure.code == "Refused" else otherwise
 
 
-def _late(runs: Sequence[Run], plan: str, kind: str, slot: datetime, at: datetime) -> Condition | None:
-    """A slot that passed and that no run came for. Before the first run of a plan nobody expects one."""
-    if at < slot + GRACE:
+def _missed(catalog: Catalog, timed: Timed, slots: Sequence[SlotRecord]) -> Condition | None:
+    """The newest slot that nothing makes up for, until a run succeeds; of a refresh that was done before."""
+    found = next((one for one in slots if one.state is SlotState.MISSED and _is_given_up(timed, one)), None)
+    if found is None:
         return None
-    known_before = any(run.requested_at < slot for run in runs)
-    if not known_before or any(run.requested_at >= slot - _EARLY for run in runs):
+    due_at = found.slot.due_at
+    done = catalog.runs.list(plan=timed.plan, kind=timed.kind, state=RunState.SUCCEEDED, limit=1)
+    if done[0].requested_at >= due_at if done else timed.kind == "refresh":
         return None
     return Condition(
-        plan=plan,
-        event=AlertEvent.LATE,
-        since=slot,
-        text=f"it was due at {show_instant(slot)}, and nothing has started it",
-        hint=f"look at what starts it (a timer, a workflow, daybreak serve), or run daybreak {kind} {plan} now",
+        plan=timed.plan,
+        event=AlertEvent.MISSED,
+        since=due_at,
+        text=f"it was due at {show_instant(due_at)}, and nothing makes up for it: {found.reason}",
+        hint=f"daybreak {timed} does it now; daybreak schedule shows what became of each slot",
     )
 
 
-def _checks(catalog: Catalog, known: Collection[str]) -> list[Condition]:
-    """Of what is configured: nothing could ever mend what was taken out since."""
-    found: list[Condition] = []
-    for kind in _CHECKS:
-        seen: set[str] = set()
-        for brief in catalog.history.briefs(kinds=(kind,), limit=50):
-            if brief.state not in _TURNED_OUT or brief.plan in seen or brief.plan not in known:
-                continue
-            run = None if brief.state is RunState.SUCCEEDED else catalog.runs.get(brief.id)
-            if run is not None and is_slip(run):
-                continue
-            seen.add(brief.plan)
-            if run is not None:
-                found.append(condition_of(run, _event_of(run, AlertEvent.CHECK_FAILED)))
-    return found
+def _is_given_up(timed: Timed, missed: SlotRecord) -> bool:
+    """Whether there was no later slot, when this one was settled, whose run would make up for it."""
+    newest = schedule.last_slot(timed.schedule, missed.at + schedule.EARLY)
+    return newest is None or newest.due_at <= missed.slot.due_at
+
+
+def _late(catalog: Catalog, timed: Timed, slots: Sequence[SlotRecord], at: datetime) -> Condition | None:
+    """A slot that passed and that no run came for. Before the first run of a plan nobody expects one."""
+    due = schedule.last_slot(timed.schedule, at)
+    if due is None or at < due.due_at + GRACE:
+        return None
+    runs = catalog.runs.list(plan=timed.plan, kind=timed.kind, limit=_LOOKED_AT)
+    known_before = any(run.requested_at < due.due_at for run in runs)
+    if not known_before or any(run.requested_at >= due.due_at - _EARLY for run in runs):
+        return None
+    became = next((one.state for one in slots if one.slot == due), SlotState.DUE)
+    # One that was left out on purpose needs nobody. One that was missed is told as that; who heard before that it is
+    # late would take an end of that for good news.
+    if became is SlotState.SKIPPED or (became is SlotState.MISSED and not _is_told_late(catalog, timed.plan)):
+        return None
+    return Condition(
+        plan=timed.plan,
+        event=AlertEvent.LATE,
+        since=due.due_at,
+        text=f"it was due at {show_instant(due.due_at)}, and nothing has started it",
+        hint=f"look at what starts it (a timer, a workflow, daybreak serve), or run daybreak {timed} now",
+    )
+
+
+def _is_told_late(catalog: Catalog, plan: str) -> bool:
+    return any(one.plan == plan for one in catalog.alerts.list(events=[AlertEvent.LATE.value]))
