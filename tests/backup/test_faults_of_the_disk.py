@@ -20,6 +20,7 @@ from daybreak.catalog import Catalog
 from daybreak.errors import Cancelled
 from daybreak.jobs import shelf as shelves
 from installation import Installation, sessions, wait_for
+from webhook import running_hook
 
 if TYPE_CHECKING:
     from conftest import Server
@@ -275,6 +276,28 @@ def test_k8_a_password_is_handed_over_without_a_disk(site: Installation, prod: t
         log = (site.state / "logs" / f"{told.json['run']}.log").read_text()
         assert "the tools get it in their environment" in log
         assert "canary-no-disk" not in log + told.out + told.err
+
+
+def test_a_failure_that_is_not_recorded_leads_to_no_run_and_spoils_no_metrics(site: Installation) -> None:
+    hook_url, metrics = site.folder / "hook.url", site.folder / "daybreak.prom"
+    hook_url.touch(0o600)
+    with running_hook() as hook, mounted(site.state, "size=4m,mode=2770"):
+        hook_url.write_text(hook.url())
+        site.more += f'[alerts.here]\nurl_file = "{hook_url}"\n'
+        site.configure()
+        site.file.write_text(f'metrics_file = "{metrics}"\n{site.file.read_text()}')
+        site.backup()
+        before = metrics.read_text()
+        ballast = fill(site.state, 0)
+        site.backups.rename(site.folder / "away")
+        told = site.apart("backup")
+        ballast.unlink()
+    assert told.code == 13
+    assert "no room in" in told.err
+    assert "run show" not in told.err
+    assert hook.titles == ["nightly failed"]
+    assert "run show" not in hook.text
+    assert metrics.read_text() == before
 
 
 def test_no_record_works_where_the_state_folder_does_not(site: Installation) -> None:

@@ -117,6 +117,8 @@ def at_site(
             except DaybreakError as error:
                 if error.run:
                     door.last_run = site.catalog.runs.get(error.run)
+                if site.engine.alone:  # nothing shows this run afterwards
+                    error.run = ""
                 raise
     finally:
         if isinstance(heard, progress.Drawn):

@@ -58,7 +58,9 @@ class Base:
             refreshes=tuple(settings.refreshes.values()),
             alerts=self.alerts,
             repositories=tuple(settings.repositories),
-            metrics_file=settings.metrics_file,
+            # Of one run in a catalog of its own there is nothing to count, nor to look up afterwards.
+            metrics_file=None if alone else settings.metrics_file,
+            recorded=not alone,
         )
         self.engine = Engine(
             catalog,
