@@ -57,6 +57,23 @@ def test_a_switch_that_is_gone_harms_no_run_and_is_told(pinged: Installation, ho
     assert pinged.json("status")["notify_failed"] == []
 
 
+def test_a_lost_call_is_over_when_a_later_end_arrives(pinged: Installation, hook: Hook) -> None:
+    pinged.fake_dump("exit 1")
+    hook.answers = "500"
+    pinged.backup(expect=11)
+    lost = {
+        one["subject"]: one["fix"]
+        for one in pinged.json("doctor", expect=1)["findings"]
+        if "last message" in one["finding"]
+    }
+    assert set(lost) == {"ping fail of nightly", "ping start of nightly"}
+    assert all("the next run calls it again" in fix for fix in lost.values())  # no `notify test` does
+    hook.answers = "200"
+    pinged.real_dump()
+    pinged.backup()  # no failure for months
+    assert pinged.json("status")["notify_failed"] == []
+
+
 def test_a_switch_that_hangs_is_left(pinged: Installation, hook: Hook, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(notify, "DEADLINE", timedelta(seconds=2))
     hook.answers = "hang"

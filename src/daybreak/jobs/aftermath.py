@@ -130,6 +130,12 @@ class World:
         name = _named(how, run.plan)
         try:
             self.catalog.alerts.delivered(Delivery(destination=name, at=now(), what=str(run.state), fault=fault))
+            if not fault and how != "start":
+                # The switch hears us again. The next `/fail` may be months away, and would be told as lost until then.
+                others = {_named(other, run.plan) for other in _HOW}
+                for one in self.catalog.alerts.deliveries():
+                    if one.fault and one.destination in others:
+                        self.catalog.alerts.delivered(replace(one, fault=""))
         except DaybreakError as error:
             return [f"{name}: {error.message}"]
         return [f"{name} did not arrive: {fault}"] if fault else []

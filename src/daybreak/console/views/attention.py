@@ -63,7 +63,9 @@ def attentions(look: Look, backups: Sequence[PlanStatus], targets: Sequence[Fres
     for delivery in catalog.alerts.deliveries():
         if delivery.fault:
             text = f"the last message did not arrive: {delivery.fault}"
-            found.append(_warn(delivery.destination, text, "mend the address and send a test", "/settings"))
+            is_alert = delivery.destination in settings.alerts  # else a ping, which only a run calls
+            next_step = "mend the address and send a test" if is_alert else "look at its address: the next run calls it"
+            found.append(_warn(delivery.destination, text, next_step, "/settings"))
     return tuple(sorted(dict.fromkeys(found), key=lambda one: WORST_FIRST.index(one.tone)))
 
 
