@@ -57,7 +57,8 @@ def test_a_rich_database_is_proven_whole(
     assert proof["compared"] > 10
     assert left() == []
     said = site.call("drill").out
-    assert "is proven (from local)" in said
+    taken = show_instant(datetime.fromisoformat(told["archive"]["taken_at"]))
+    assert f"taken {taken}, is proven (from local)" in said
 
 
 def test_v4_pg_cron_is_left_out_by_entry_and_told(cron_server: Callable[[str], Server], tmp_path: Path):

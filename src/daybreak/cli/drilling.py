@@ -13,7 +13,7 @@ import click
 from daybreak.cli import progress
 from daybreak.cli.output import Door, run_document, say
 from daybreak.cli.shared import at_site, quirks_said, verb
-from daybreak.units import show_count, show_duration
+from daybreak.units import parse_instant, show_count, show_duration, show_instant
 
 if TYPE_CHECKING:
     from daybreak.jobs.open_archive import Opened
@@ -46,8 +46,9 @@ def drill_text(run: Run) -> str:
     found = f"{proof['equal']} equal, {proof['reordered']} equal in another order, {proof['different']} different"
     took = "" if result["fetch_s"] is None else f"fetched in {show_duration(result['fetch_s'])}, "
     took += f"restored in {show_duration(result['restore_s'])}, compared in {show_duration(result['proof_s'])}"
+    taken = show_instant(parse_instant(archive["taken_at"]))
     lines = [
-        f"archive {archive['id']}, taken {archive['taken_at']}, is proven (from {result['source']})",
+        f"archive {archive['id']}, taken {taken}, is proven (from {result['source']})",
         f"{took}, in {result['server']}",
         f"proof: {proof['compared']} of {show_count(proof['tables'], 'table')} compared, {found}",
     ]
@@ -119,8 +120,9 @@ def _document(opened: Opened) -> dict[str, object]:
 
 
 def _text(opened: Opened) -> str:
+    taken = show_instant(parse_instant(opened.taken_at))
     lines = [
-        f"archive {opened.archive}, taken {opened.taken_at}, is open in {opened.server}; production is not touched",
+        f"archive {opened.archive}, taken {taken}, is open in {opened.server}; production is not touched",
         opened.url,
     ]
     return "\n".join([*lines, *([opened.tcp_url] if opened.tcp_url else [])])

@@ -11,7 +11,7 @@ import click
 from daybreak.cli import progress
 from daybreak.cli.output import Door, run_document, say
 from daybreak.cli.shared import at_site, quirks_said, verb
-from daybreak.units import show_count
+from daybreak.units import parse_instant, show_count, show_instant
 
 if TYPE_CHECKING:
     from daybreak.model import Run
@@ -74,7 +74,7 @@ def _text(run: Run) -> str:
     where = f"{result['target']}, schema {result['schema']}," if "schema" in result else result["database"]
     what = f"{', '.join(result['tables'])}" if "schema" in result else "the data"
     lines = [
-        f"{where} has {what} of {archive['taken_at']} (archive {archive['id']})",
+        f"{where} has {what} of {show_instant(parse_instant(archive['taken_at']))} (archive {archive['id']})",
         f"proof: {proof['compared']} of {show_count(proof['tables'], 'table')} compared, {found}",
         *(f"left out: {one}" for one in result["left_out"]),
         *(f"note: {one}" for one in result["notes"]),

@@ -25,7 +25,7 @@ from daybreak.cli.scheduling import schedule, serve, systemd
 from daybreak.cli.shared import at_site, away_text, slotted, verb, work
 from daybreak.cli.telling import metrics, notify
 from daybreak.errors import RefreshError
-from daybreak.units import show_bytes, show_count
+from daybreak.units import parse_instant, show_bytes, show_count, show_instant
 
 if TYPE_CHECKING:
     from daybreak.model import Run
@@ -56,8 +56,9 @@ def refresh_text(run: Run) -> str:
     result: Any = run.result
     target, archive, proof = result["target"], result["archive"], result["proof"]
     found = f"{proof['equal']} equal, {proof['reordered']} equal in another order, {proof['different']} different"
+    taken = show_instant(parse_instant(archive["taken_at"]))
     lines = [
-        f"{target} has production's data of {archive['taken_at']} (archive {archive['id']})",
+        f"{target} has production's data of {taken} (archive {archive['id']})",
         f"proof: {proof['compared']} of {show_count(proof['tables'], 'table')} compared, {found}",
         f"{target} was {away_text(result['outage_ms'])}; the old data is in {result['previous']}: daybreak undo",
     ]
