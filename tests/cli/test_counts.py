@@ -54,7 +54,12 @@ def test_one_of_a_thing_is_one_everywhere() -> None:
 @pytest.mark.parametrize(("outage", "words"), [(2.5, "away for 2.5 ms;"), (None, "away for a time that nobody told;")])
 def test_a_refresh_whose_outage_is_unknown_says_so(outage: float | None, words: str) -> None:
     proof = {"equal": 1, "reordered": 0, "different": 0, "compared": 1, "tables": 1, "details": []}
-    result = {"target": "dev", "archive": {"id": "a", "taken_at": "2026-11-30T00:00:00+00:00"}, "proof": proof, "outage_ms": outage}
+    result = {
+        "target": "dev",
+        "archive": {"id": "a", "taken_at": "2026-11-30T00:00:00+00:00"},
+        "proof": proof,
+        "outage_ms": outage,
+    }
     result |= {"previous": "dev_previous", "checks": [], "left_out": []}
     at = datetime.now(UTC)
     run = Run(

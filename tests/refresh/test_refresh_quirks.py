@@ -149,6 +149,9 @@ def test_rows_are_never_left_out_and_a_slip_is_told_at_once(site: Couple) -> Non
     assert "without TABLE public.customer the rows of public.customer would be left out" in said["message"]
     said = site.json(*new, "--leave-out", "FK CONSTRAINT public.order its, customer", expect=15)
     assert f"did you mean {LEFT!r}?" in said["message"]
+    single = ("restore", "latest", "--to", "dev", "--table", "public.Order", "--leave-out")
+    assert "the archive does not have it" in site.json(*single, "INDEX public.none", expect=15)["message"]
+    assert "asked for by leave_out" in site.json(*single, "TABLE public.Order", expect=15)["message"]
     assert site.beside() == []
     site.plan["leave_out"] = ["SCHEMA public", "public.customer"]
     site.retarget()

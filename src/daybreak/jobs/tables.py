@@ -84,7 +84,12 @@ def narrow(selection: Selection, wanted: Sequence[str], *, codec: str = "utf-8")
     picked = {key: one for key, one in tables.items() if one.id in picking.tables}
     return Rescue(
         selection=Selection(
-            restored=tuple(chosen), deferred=(), left_out=tuple(picking.left_out()), has_cron=False, no_data={}
+            restored=tuple(chosen),
+            deferred=(),
+            left_out=tuple(picking.left_out()),
+            has_cron=False,
+            no_data={},
+            unknown=selection.unknown,
         ),
         tables=tuple((one.schema or "", one.name) for one in picked.values()),
         names=tuple(picked),
