@@ -77,8 +77,8 @@ def late_checks(entries: Sequence[Entry]) -> tuple[Entry, ...]:
 def behind_all_rows(entries: Sequence[Entry], late: Collection[int]) -> tuple[Entry, ...]:
     """The entries, those of the ids `late` waiting for the rows of all tables.
 
-    pg_restore takes an entry behind the rows to lock all tables that it depends on, and runs nothing beside it that locks
-    one of them: so two checks that read each other's table cannot wait for each other either.
+    pg_restore takes an entry behind the rows to lock all tables that it depends on, and runs nothing beside it that
+    locks one of them: so two checks that read each other's table cannot wait for each other either.
     """
     data = tuple(one.id for one in entries if one.kind == TABLE_DATA)
     return tuple(replace(one, dependencies=(*one.dependencies, *data)) if one.id in late else one for one in entries)
