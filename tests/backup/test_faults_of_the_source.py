@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -230,6 +230,23 @@ def test_d7_a_table_that_somebody_locks(site: Installation, prod: tuple[Server, 
         assert time.monotonic() - began < 15
     finally:
         holder.communicate(b"ROLLBACK;\n", timeout=30)
+    site.backup()
+
+
+def test_d7_a_table_that_a_prepared_transaction_locks(
+    site: Installation, prod: tuple[Server, str], own_server: Callable[..., Server]
+) -> None:
+    """No process is left that could be ended."""
+    server = own_server(prod[0].major, max_prepared_transactions="2")
+    server.create_database("shop")
+    server.psql("CREATE TABLE invoice (id int)", "shop")
+    server.psql("BEGIN; LOCK TABLE invoice; PREPARE TRANSACTION 'it''s stuck'", "shop")
+    site.url = server.url("shop")
+    site.configure(plan={"lock_wait": "1s"})
+    told = site.json("backup", expect=11)
+    assert "invoice is locked by the prepared transaction it's stuck" in told["message"]
+    assert "ROLLBACK PREPARED 'it''s stuck'" in told["message"]
+    server.psql("ROLLBACK PREPARED 'it''s stuck'", "shop")
     site.backup()
 
 

@@ -22,6 +22,7 @@ from daybreak.jobs.run import RunContext, now
 from daybreak.model import BackupPlan
 from daybreak.postgres.client import Postgres
 from daybreak.postgres.globals import describe
+from daybreak.postgres.sql import literal
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,7 +119,7 @@ def _explain_dump(server: Postgres, error: CommandError) -> DaybreakError:
     if "LOCK TABLE" in text:  # pg_dump's --lock-wait-timeout is a statement_timeout
         return DumpError(
             f"pg_dump waited for a lock in vain: {told}{_who_locks(server)}",
-            hint="let that session end, or raise lock_wait; then run again",
+            hint="let that end, or raise lock_wait; then run again",
         )
     if isinstance(fault, SourceError) and not isinstance(fault, DumpError):
         return fault if "connection to server" in text else DumpError(fault.message, hint=fault.hint)
@@ -132,8 +133,11 @@ def _explain_dump(server: Postgres, error: CommandError) -> DaybreakError:
 def _who_locks(server: Postgres) -> str:
     """Which tables are locked against reading, and by whom, as far as the server still says so."""
     sql = (
-        "SELECT c.oid::regclass::text AS table, l.pid, a.usename AS role, a.application_name AS program "
+        "SELECT c.oid::regclass::text AS table, l.pid, a.usename AS role, a.application_name AS program, p.gid "
         "FROM pg_locks l JOIN pg_class c ON c.oid = l.relation LEFT JOIN pg_stat_activity a USING (pid) "
+        # What is prepared has no process any more; its own number is among its locks.
+        "LEFT JOIN pg_locks t ON l.pid IS NULL AND t.pid IS NULL AND t.virtualtransaction = l.virtualtransaction "
+        "AND t.locktype = 'transactionid' LEFT JOIN pg_prepared_xacts p ON p.transaction = t.transactionid "
         "WHERE l.granted AND l.mode = 'AccessExclusiveLock' AND c.relkind IN ('r', 'p') AND l.database = "
         "(SELECT oid FROM pg_database WHERE datname = current_database()) LIMIT 5"
     )
@@ -143,5 +147,8 @@ def _who_locks(server: Postgres) -> str:
         return ""
     return "".join(
         f"; {one['table']} is locked by process {one['pid']} ({one['role']}, {one['program'] or 'unnamed'})"
+        if one["gid"] is None
+        else f"; {one['table']} is locked by the prepared transaction {one['gid']} "
+        f"(COMMIT PREPARED {literal(one['gid'])} or ROLLBACK PREPARED {literal(one['gid'])} there ends it)"
         for one in found
     )
