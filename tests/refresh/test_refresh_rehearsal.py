@@ -397,6 +397,29 @@ def test_an_event_trigger_hears_nothing_of_a_restore_whatever_it_fires_on(couple
     prod.drop_database(name)
 
 
+@pytest.mark.parametrize("major", [17, 18])
+def test_a_trigger_on_login_hears_of_users_only(major: int, couple: Coupling, servers: Servers) -> None:
+    """As in PostgreSQL's own documentation: it writes a row for every session, ours included."""
+    prod, name = servers[major], servers[major].fresh()
+    prod.psql(
+        "CREATE TABLE login (id serial, who text); CREATE TABLE other AS SELECT 1 AS n;"
+        "CREATE FUNCTION noted() RETURNS event_trigger SECURITY DEFINER LANGUAGE plpgsql AS $$"
+        "  BEGIN INSERT INTO public.login (who) VALUES (session_user); END $$;"
+        "CREATE EVENT TRIGGER watch ON login EXECUTE FUNCTION noted(); ALTER EVENT TRIGGER watch ENABLE ALWAYS",
+        name,
+    )
+    site = couple(name, majors=(major, major))
+    assert site.refresh()["proof"]["different"] == 0
+    assert site.json("drill")["proof"]["different"] == 0
+    said = site.json("restore", "latest", "--to", "prod", "--new", "back", "--confirm", "back")
+    assert said["proof"]["different"] == 0
+    before = int(site.dev.psql("SELECT count(*) FROM login", site.dev_db))
+    assert int(site.dev.psql("SELECT count(*) FROM login", site.dev_db)) == before + 1  # a user's is written down
+    prod.drop_database("back")
+    site.drop()
+    prod.drop_database(name)
+
+
 @pytest.mark.parametrize("major", [15, 18])
 def test_security_labels_whose_provider_the_target_lacks(major: int, couple: Coupling, servers: Servers) -> None:
     """As of PostgreSQL Anonymizer, whose library is a setting of production's database: a shadow has none."""

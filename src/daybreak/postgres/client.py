@@ -36,6 +36,9 @@ _PINNED_SINCE: Final[tuple[tuple[int, Mapping[str, str]], ...]] = (
     (14, {**NOTICE_DEATH, "idle_session_timeout": "0"}),
     (17, {"transaction_timeout": "0"}),
 )
+#: Triggers on login, which came with 17, fire for each session of ours too, and what they write into a database that is
+#: being restored is a row too many. A superuser may do without; nobody else could have restored one.
+_UNHEARD: Final[tuple[int, Mapping[str, str]]] = (17, {"event_triggers": "off"})
 #: What is pinned for statements that are not ours: they mean what they mean in that database, and have our deadlines.
 _UNHURRIED: Final[Mapping[str, str]] = dict.fromkeys(
     ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout"), "0"
@@ -69,6 +72,7 @@ class Postgres:
         self._passfile = passfile
         self._password = password
         self._version_num: int | None = None
+        self._superuser = False  # known with the version
         self._version_lock = threading.Lock()
         self._others: list[Postgres] = []  # that close with this one
         #: By the name of the database, as `query` is called with it.
@@ -103,9 +107,13 @@ class Postgres:
     def _ask_version(self, dbname: str | None) -> int:
         newest = max(survey(self.host, self.database.bin).folders)
         command = self.tools_of(newest).psql(
-            self.conninfo(dbname), ["SHOW server_version_num"], deadline=timedelta(seconds=30)
+            self.conninfo(dbname),
+            ["SELECT current_setting('server_version_num'), current_setting('is_superuser') = 'on'"],
+            deadline=timedelta(seconds=30),
         )
-        return int(self.runner.run(command).stdout)
+        version, superuser = self.runner.run(command).stdout.decode("ascii").strip().split("|")
+        self._superuser = superuser == "t"
+        return int(version)
 
     @property
     def version(self) -> str:
@@ -171,7 +179,7 @@ class Postgres:
             password=self._password,
             keeps=bool(self._kept),
         )
-        other._version_num = self._version_num
+        other._version_num, other._superuser = self._version_num, self._superuser
         self._others.append(other)
         return other
 
@@ -217,7 +225,8 @@ class Postgres:
 
     def settings(self, extra: Mapping[str, str] | None = None, *, pinned: bool = True) -> dict[str, str]:
         """The settings of a session: pinned ones, and that it notices our death where it can."""
-        newer = [pins for version, pins in _PINNED_SINCE if self.version_num >= version * 10000]
+        known = (*_PINNED_SINCE, _UNHEARD) if pinned and self.version_num and self._superuser else _PINNED_SINCE
+        newer = [pins for version, pins in known if self.version_num >= version * 10000]
         return {
             **(PINNED if pinned else _UNHURRIED),
             **{name: value for pins in newer for name, value in pins.items()},
