@@ -44,6 +44,10 @@ ALTER DEFAULT PRIVILEGES FOR ROLE owner_of_it IN SCHEMA shop GRANT SELECT ON TAB
 CREATE MATERIALIZED VIEW shop.longest AS SELECT max(length(what)) AS letters FROM shop.orders;
 RESET ROLE; CREATE PUBLICATION news FOR ALL TABLES;
 """
+TRIGGER = (
+    "CREATE FUNCTION heard() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN END';"
+    "CREATE EVENT TRIGGER watch ON ddl_command_end EXECUTE FUNCTION heard()"
+)
 
 
 def state(server: Server, dbname: str) -> tuple[object, ...]:
@@ -152,7 +156,8 @@ def test_no_hash_of_a_password_is_seen_anywhere(shop: Couple, own_server: Callab
 
 
 def test_a_role_that_is_no_superuser_does_what_it_may(shop: Couple, own_server: Callable[..., Server]) -> None:
-    shop.prod.psql("CREATE ROLE boss SUPERUSER REPLICATION LOGIN; DROP PUBLICATION news", "The Shop")
+    shop.prod.psql("CREATE ROLE boss SUPERUSER REPLICATION LOGIN", "The Shop")
+    shop.prod.psql("CREATE PUBLICATION part FOR TABLES IN SCHEMA shop; " + TRIGGER, "The Shop")
     shop.backup()
     before = shop.prod.psql(GRANTS, "The Shop")
     anew = own_server(shop.prod.major)
@@ -169,6 +174,15 @@ def test_a_role_that_is_no_superuser_does_what_it_may(shop: Couple, own_server: 
     assert "owner_of_it owns a part of production, and the role rescuer is no member of it" in said["message"]
     assert 'GRANT "owner_of_it" TO "rescuer"' in said["message"]
     anew.psql("DROP ROLE owner_of_it")
+    said = back(shop, expect=15)  # what comes last of all is no surprise then
+    for what in ("EVENT TRIGGER watch", "PUBLICATION news", "PUBLICATION TABLES IN SCHEMA shop.part shop"):
+        assert f"{what} needs a superuser, and the target's role is none (restore by a superuser" in said["message"]
+    shop.prod.psql("DROP FUNCTION heard CASCADE; DROP PUBLICATION news; DROP PUBLICATION part", "The Shop")
+    shop.url = shop.prod.url("The Shop")
+    shop.configure()
+    shop.backup()
+    shop.url = anew.url("The Shop", user="rescuer")
+    shop.configure()
     said = back(shop)
     assert "SUPERUSER of the role boss: only a superuser may give it" in said["roles"]["left_out"]
     assert "REPLICATION of the role boss: only a superuser may give it" in said["roles"]["left_out"]

@@ -30,6 +30,7 @@ _ICU_SINCE: Final = 15
 _BUILTIN_SINCE: Final = 17
 #: A locale of PostgreSQL's own -> the version that learned it, where that is not the one that learned to have any.
 _LEARNED_LATER: Final = {"PG_UNICODE_FAST": 18}
+_BY_ANOTHER: Final = "restore by a superuser: a second table [databases.…] with the same server and another user"
 _NUMBER: Final = re.compile(r"\d+|\D+")
 
 
@@ -225,7 +226,7 @@ def _rights(case: Case) -> Iterator[Obstacle]:
     if not case.abilities.createdb:
         other = "refresh with a superuser"
         if not case.replaces:
-            other = "restore by a superuser: a second table [databases.…] with the same server and another user"
+            other = _BY_ANOTHER
         yield Obstacle(
             what=f"the role {case.abilities.role} may not create databases",
             remedy=f"ALTER ROLE {identifier(case.abilities.role)} CREATEDB, or {other}",
@@ -240,10 +241,13 @@ def _rights(case: Case) -> Iterator[Obstacle]:
                 remedy=f"GRANT {identifier(owner)} TO {identifier(case.abilities.role)}, or refresh with a superuser",
             )
     for entry in case.selection.restored:
-        if entry.kind == "EVENT TRIGGER":
+        if entry.kind in {"EVENT TRIGGER", "PUBLICATION TABLES IN SCHEMA"} or (
+            entry.kind == "PUBLICATION" and " FOR ALL TABLES" in (entry.definition or "")
+        ):
+            remedy = "set event_triggers = false to leave them out, or refresh with a superuser"
             yield Obstacle(
                 what=f"{entry.label} needs a superuser, and the target's role is none",
-                remedy="set event_triggers = false to leave them out, or refresh with a superuser",
+                remedy=remedy if case.home is None else _BY_ANOTHER,
             )
     if case.replaces and case.abilities.in_cron(case.target):
         yield Obstacle(
