@@ -90,6 +90,33 @@ def test_the_page_of_a_run_counts_the_lines_that_come(console: Open, chromium: B
         expect(told).to_have_text("3 lines.")
 
 
+def test_marked_text_does_not_keep_the_verdict_from_changing(console: Open, chromium: Browser) -> None:
+    page = console.tab(chromium, console.cookie())
+    page.goto("/")
+    live = page.locator("#live")
+    page.evaluate("document.getSelection().selectAllChildren(document.getElementById('live'))")
+    page.wait_for_timeout(1_000)
+    with Catalog.open(console.folder) as catalog:
+        begin_run(catalog, console.folder, datetime.now(UTC))  # nothing of it lives: it was lost
+    page.wait_for_timeout(5_000)
+    before = live.inner_html()
+    assert page.evaluate("String(document.getSelection()).length") > 100  # he may copy it
+    expect(live).to_contain_text("lost", timeout=SAID_MS)
+    assert live.inner_html() != before
+
+
+def test_a_link_that_is_pressed_while_something_changes_is_followed(console: Open, chromium: Browser) -> None:
+    page = console.tab(chromium, console.cookie())
+    page.goto("/")
+    page.get_by_role("link", name="All runs").hover()
+    page.mouse.down()
+    with Catalog.open(console.folder) as catalog:
+        begin_run(catalog, console.folder, datetime.now(UTC))
+    page.wait_for_timeout(5_000)  # it is looked at every three seconds
+    page.mouse.up()
+    expect(page).to_have_url(f"{console.base}/runs")
+
+
 def seen(page: Page, *, is_seen: bool) -> None:
     """Another tab stands before this one, or none does any more; a browser without a window shows them all."""
     page.evaluate(

@@ -28,8 +28,6 @@
   function replace(live, html) {
     const active = document.activeElement;
     const href = active && live.contains(active) ? active.getAttribute("href") : null;
-    const open = window.getSelection && String(window.getSelection());
-    if (open) return; // somebody is marking text: not under his hands
     live.innerHTML = html;
     localTimes(live);
     if (href) {
@@ -40,6 +38,32 @@
         }
       }
     }
+  }
+
+  // Not under somebody's hands: while he presses there or marks text, the newest waits, but not for long.
+  let pressed = false;
+  let waiting = null;
+
+  function offer(live, html) {
+    if (!waiting) window.setTimeout(settle, STILL_MS);
+    waiting = { live, html, until: waiting ? waiting.until : Date.now() + STILL_MS };
+    settle();
+  }
+
+  function settle() {
+    if (!waiting) return;
+    const { live, html, until } = waiting;
+    const marked = window.getSelection();
+    const busy = pressed || (!marked.isCollapsed && marked.getRangeAt(0).intersectsNode(live));
+    if (busy && Date.now() < until) return;
+    waiting = null;
+    replace(live, html);
+  }
+
+  document.addEventListener("selectionchange", settle);
+  document.addEventListener("pointerdown", () => { pressed = true; });
+  for (const name of ["pointerup", "pointercancel"]) {
+    document.addEventListener(name, () => window.setTimeout(() => { pressed = false; settle(); }, 0)); // after its click
   }
 
   function find() {
@@ -108,7 +132,7 @@
     function listen() {
       source = new EventSource(address);
       watched.attend(source);
-      source.addEventListener("part", (event) => replace(live, event.data));
+      source.addEventListener("part", (event) => offer(live, event.data));
       source.addEventListener("told", (event) => say(event.data));
       source.addEventListener("log", (event) => {
         address.searchParams.set("from", event.lastEventId); // where another stream goes on
