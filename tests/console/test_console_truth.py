@@ -19,6 +19,7 @@ from daybreak.cli.progress import Silent
 from daybreak.config import Settings
 from daybreak.console import api, asking, live, pages
 from daybreak.console.app import build
+from daybreak.console.origins import local_path
 from daybreak.console.people import Role
 from daybreak.console.retrying import again
 from daybreak.model import Failure, Run, RunState
@@ -298,6 +299,25 @@ def test_a_restore_says_what_becomes_of_what_is_there(tmp_path: Path, filled: st
     with browser(tmp_path) as client:
         page = client.get(f"/archives/{archive}/restore?{filled}").text
         assert f"{said} Nothing that is there is touched." in page
+
+
+def test_a_form_that_needs_the_second_look_is_still_filled_in_after_it(tmp_path: Path) -> None:
+    with Catalog.open(tmp_path) as catalog:
+        archive = write_years(catalog, nights=3, tables=3).archives[-1]["id"]
+    path, tables = f"/archives/{archive}/restore", "public.t001\r\npublic.t002"
+    world = sample_world(tmp_path, settings=sample_settings(tmp_path))
+    handlers = asking.handlers(lambda *_: None)
+    said = {"database": "dev", "tables": tables, "schema": "rescued", "typed": "dev", "key": "k" * 24, "csrf": "c"}
+    with TestClient(build(world, handlers=handlers, middleware=[AsPerson(person_of(Role.ADMIN))])) as client:
+        asked = client.post(path, data=said, follow_redirects=False).headers["location"]
+    (back,) = parse_qs(urlsplit(asked).query)["to"]
+    assert urlsplit(back).path == path
+    assert parse_qs(urlsplit(back).query) == {"database": ["dev"], "tables": [tables], "schema": ["rescued"]}
+    assert local_path(back) == back
+    with browser(tmp_path) as client:
+        page = client.get(back).text
+        assert "public.t001\npublic.t002" in page
+        assert 'value="rescued"' in page
 
 
 def test_a_restore_is_begun_again_from_its_archive_and_target(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ Shapes  a form leads with 303 to the run that it became; where something is wron
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Annotated, Any, Final, TypeAlias, TypeVar
 
 from litestar import Request, Response, get, post
@@ -23,6 +23,7 @@ from litestar.types import ControllerRouterHandler
 
 from daybreak.console.deeds import KINDS, AnyWish, Deed, Kind
 from daybreak.console.faultpages import StepUpNeeded
+from daybreak.console.furnish import link
 from daybreak.console.guards import needs, person_of
 from daybreak.console.inquiry import answer, new_key, signed, status_of
 from daybreak.console.paging import page
@@ -46,6 +47,9 @@ Key: TypeAlias = Annotated[
     ),
 ]
 _PLAIN: Final = str.maketrans({"/": "_", "{": "", "}": "", ":": "_"})
+#: What nobody has said before he is seen: the target's name, and what a preview showed.
+_ANEW: Final = frozenset({"typed", "seen"})
+_LONGEST_ADDRESS: Final = 2000  # it is quoted once more, and proxies take 8000
 _Made = TypeVar("_Made")
 
 
@@ -110,6 +114,8 @@ def _form(kind: Kind, note: Note) -> ControllerRouterHandler:
             if fault is not None:
                 raise fault
             said = _begin(request, kind, deed, typed=str(data.get("typed", "")), key=key)
+        except StepUpNeeded:
+            raise StepUpNeeded(_filled(request, kind, data)) from None
         except DaybreakError as error:
             note(request, kind.verb, deed.subject, f"refused: {error.message}")
             return _shown(request, kind, deed, key=key, error=error)
@@ -167,6 +173,13 @@ def _made(request: Asking, kind: Kind, form: Mapping[str, object]) -> tuple[Deed
             return replace(deed, fields=fields), fault
 
     return _named(request, make)
+
+
+def _filled(request: Asking, kind: Kind, form: Mapping[str, object]) -> str:
+    """The page of a form with what was filled in, but for what is to be decided anew; "" where no address holds it."""
+    names = [one.name for one in fields(kind.wish) if one.name not in _ANEW]
+    address = link(request.url.path, **{name: str(form[name]) for name in names if form.get(name)})
+    return address if len(address) <= _LONGEST_ADDRESS else ""
 
 
 def _named(request: Asking, make: Callable[[Look], _Made]) -> _Made:

@@ -154,7 +154,7 @@ def _step_up(request: Request[Any, Any, Any], back: str) -> Response[Any]:
             "step_up": True,
         }
         return Response(content=json.dumps(document), status_code=403, media_type=_JSON)
-    # What a form said is not kept: its page asks again.
+    # What a form said is not kept, unless `back` has it: its page asks again.
     query = request.url.query
     here = f"{path}{'?' * bool(query)}{query}"
     back = back or (here if request.method == "GET" else came_from(request.method, request.headers) or "/")
