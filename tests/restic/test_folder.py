@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import subprocess
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -32,6 +35,35 @@ def size_of(repository: Repository, pack: str) -> int:
 def send(shelf: Shelf, offsite: Offsite, repository: Repository, night: int) -> None:
     content = noise(200_000, seed=700 + night)
     shelf.send(shelf.parcel(content, night=night), offsite.restic(repository))
+
+
+@pytest.mark.parametrize("reason", ["full", "readonly"])
+def test_a_disk_that_takes_nothing_is_told_as_that_and_at_once(
+    offsite: Offsite, shelf: Shelf, tmp_path: Path, reason: str
+) -> None:
+    if os.geteuid() != 0:
+        pytest.fail("this test mounts a small file system, which only root may: run the tests as root, as CI does")
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    subprocess.run(["/bin/mount", "-t", "tmpfs", "-o", "size=8m", "daybreak-test", disk], check=True, timeout=30)
+    try:
+        repository = in_a_folder(offsite, disk / "repository")
+        if reason == "full":
+            room = os.statvfs(disk)
+            with (disk / "ballast").open("wb") as file:
+                os.posix_fallocate(file.fileno(), 0, room.f_bavail * room.f_frsize)
+        else:
+            subprocess.run(["/bin/mount", "-o", "remount,ro", disk], check=True, timeout=30)
+        began = time.monotonic()
+        with pytest.raises(OffsiteError) as caught:
+            send(shelf, offsite, repository, 0)
+        assert time.monotonic() - began < 20  # restic 0.14 alone tries for 15 minutes
+        assert caught.value.reason == reason
+        assert f"{disk}/repository/" in caught.value.message
+        assert ("no space left on device" if reason == "full" else "read-only file system") in caught.value.message
+        assert ("make room" if reason == "full" else "mount it for writing") in caught.value.hint
+    finally:
+        subprocess.run(["/bin/umount", "-l", disk], check=True, timeout=30)
 
 
 @pytest.mark.parametrize(

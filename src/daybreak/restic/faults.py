@@ -28,6 +28,10 @@ _WORDS: Final[Sequence[tuple[str, Sequence[str]]]] = (
     ("password", ("wrong password or no key found", "resolving password failed", "empty password")),
     ("format", ("unsupported repository version", "repository version .* (is )?not supported")),
     ("locked", ("already locked", "unable to create lock in backend: repository")),
+    ("full", ("no space left on device", "disk quota exceeded")),
+    ("readonly", ("read-only file system",)),
+    # Of a folder of this host; what a server refuses names no path.
+    ("closed", (r"\b(open|mkdir|l?stat|write|rename|remove|unlink|chmod|readdirent) \S*/\S*: permission denied",)),
     (
         "clock",
         (
@@ -121,7 +125,9 @@ _ASIDE: Final = re.compile(r"unable to open cache|context canceled")
 #: From here on restic tells only that it was ended.
 _FAREWELL: Final = re.compile(r"signal \w+ received")
 #: What only a person or another clock can mend: trying again and again is vain.
-_VAIN: Final = frozenset({"denied", "expired", "clock", "format"})
+_VAIN: Final = frozenset({"denied", "expired", "clock", "format", "full", "readonly", "closed"})
+#: Where in its source an older restic was; of these it says more than of what went wrong.
+_FRAME: Final = re.compile(r"\t\S+:\d+|(main|runtime|\S+/\S+)\.\S+")
 #: What says that something stands as it was although it should be gone.
 _STANDS: Final = re.compile(
     r"unable to remove|Remove\(<.*returned error|failed to remove|blob not removed", re.IGNORECASE
@@ -133,6 +139,9 @@ _SAID: Final = {
     "locked": "the repository is locked by somebody else",
     "password": "the repository's password is wrong",
     "denied": "the storage refuses the keys",
+    "full": "there is no room left",
+    "readonly": "it is on a file system that is read-only",
+    "closed": "this user may not use the repository's files",
     "expired": "the keys have expired",
     "clock": "this machine's clock and the storage's are too far apart",
     "format": "the repository is of a newer format than this restic knows",
@@ -156,6 +165,12 @@ _HINTS: Final = {
     " a repository keeps the password that it was made with",
     "denied": "look at AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in env_file of repository {name},"
     " and at the key's rights, then `daybreak ship`",
+    "full": "make room where that file stands (the repository's disk, or that of restic's temporary files), then"
+    " `daybreak ship`",
+    "readonly": "look why (dmesg) and mount it for writing, then `daybreak ship`; a service of systemd writes only"
+    " where its unit says: `daybreak systemd install` again",
+    "closed": "give all files in it to the user that runs Daybreak (chown -R), then `daybreak ship`: what restic stores"
+    " as root, after one `sudo daybreak` for example, is root's alone",
     "expired": "make new keys at the storage's provider, put them into env_file of repository {name}, then"
     " `daybreak ship`",
     "clock": "set this machine's clock (is NTP running?), then `daybreak ship`",
@@ -189,7 +204,7 @@ def explain(repository: str, *, status: int | None, lines: Sequence[str], timed_
     said = "\n".join(texts)
     reason = _BY_STATUS.get(status or 0) or _reason(said) or ("timeout" if timed_out else "failed")
     detail = _detail(reason, texts) or timed_out
-    if reason == "denied" and _STANDS.search(said):
+    if reason in {"denied", "closed"} and _STANDS.search(said):
         reason = "retained"
     what = _SAID[reason] + (f" (exit status {status})" if reason == "failed" and status is not None else "")
     message = f"repository {repository}: {what}" + (f": {detail}" if detail else "")
@@ -221,6 +236,11 @@ def vain(line: str, *, creating: bool = False) -> bool:
     retry = _RETRY.search(line)
     reason = _reason(retry["why"]) if retry else None
     return reason in _VAIN or (reason == "missing" and not creating)
+
+
+def is_frame(line: str) -> bool:
+    """Whether a line is of a trace through restic's source: it explains nothing, and pushes out what does."""
+    return _FRAME.fullmatch(line) is not None
 
 
 def no_restic(program: str) -> OffsiteError:

@@ -29,6 +29,8 @@ class Watch:
         """One line of stderr."""
         if self._stop.is_set():
             return  # what restic says because we end it explains nothing
+        if faults.is_frame(line):
+            return
         self._said.append(line)
         if faults.vain(line, creating=self._creating):
             self._stop.set()
