@@ -270,14 +270,24 @@ def test_a_held_target_and_a_busy_archive_are_told(site: Installation) -> None:
     assert "a run holds the archive just now" in warned["archive.lock"]
 
 
-def test_tonight_is_told_once_and_when_it_is_over(site: Installation, hook: Hook) -> None:
+def test_what_others_may_see_is_to_be_mended_and_lets_tonight_work(site: Installation, hook: Hook) -> None:
     site.backups.chmod(0o2777)
+    assert site.call("doctor").code == 1
+    answer = site.call("doctor", "--tonight", "--alert")
+    assert answer.code == 0, answer.out
+    assert "! archive.mode nightly: " in answer.out
+    assert hook.titles == []
+
+
+def test_tonight_is_told_once_and_when_it_is_over(site: Installation, hook: Hook) -> None:
+    password = site.folder / "repository.password"
+    password.chmod(0o644)
     for _ in range(2):
         assert site.call("doctor", "--tonight", "--alert").code == 1
     assert hook.titles == ["one of nightly, weekly will fail tonight"]
-    assert "archive.mode nightly: " in hook.received[0][2]["message"]
-    site.backup()  # what is computed at the end of a run does not end it
-    site.backups.chmod(0o2770)
+    assert "repository.reachable local: " in hook.received[0][2]["message"]
+    site.json("repair")  # what is computed at the end of a run does not end it
+    password.chmod(0o600)
     answer = site.call("doctor", "--tonight", "--alert")
     assert answer.code == 0, answer.out
     assert hook.titles[1:] == ["one of nightly, weekly has recovered"]
@@ -289,12 +299,12 @@ def test_the_look_at_tonight_has_a_schedule_and_leaves_a_run(site: Installation,
     site.file.write_text('doctor = "* * * * *"\n' + site.file.read_text())
     (plan,) = [one for one in site.json("schedule")["plans"] if one["kind"] == "doctor"]
     assert (plan["plan"], plan["schedule"]) == ("tonight", "* * * * *")
-    site.backups.chmod(0o2777)
+    (site.folder / "repository.password").chmod(0o644)
     site.json("doctor", "--tonight", "--alert", "--slot", "now", "--trigger", "scheduler", expect=1)
     assert hook.titles == ["one of nightly, weekly will fail tonight"]
     (run,) = [one for one in site.json("runs")["runs"] if one["kind"] == "doctor"]
     assert (run["state"], run["trigger"], run["well"]) == ("succeeded", "scheduler", False)
-    assert "archive.mode" in {one["id"] for one in run["findings"] if one["severity"] == "error"}
+    assert "repository.reachable" in {one["id"] for one in run["findings"] if one["severity"] == "error"}
     slot = run["slot"]
     again = site.json("doctor", "--tonight", "--alert", "--slot", slot)
     assert again["state"] == "skipped"

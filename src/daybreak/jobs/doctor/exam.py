@@ -8,9 +8,10 @@ Shapes  `tonight` leaves out what the next runs do not need: ages, alerts, plans
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
+from typing import Final
 
 from daybreak.catalog import Catalog
 from daybreak.errors import DaybreakError
@@ -18,7 +19,7 @@ from daybreak.hosts import container
 from daybreak.jobs.backup import forecast_bytes
 from daybreak.jobs.conditions import find_conditions
 from daybreak.jobs.doctor import archives, floors, home, plans, repositories, servers
-from daybreak.jobs.doctor.finding import Finding, Piece
+from daybreak.jobs.doctor.finding import Finding, Piece, Severity
 from daybreak.jobs.plan import look_ahead
 from daybreak.jobs.run import RunContext
 from daybreak.jobs.status import status_of
@@ -26,6 +27,9 @@ from daybreak.model import BackupPlan, Database, Destination, RefreshPlan, Repos
 from daybreak.postgres.client import Postgres
 from daybreak.process import Runner
 from daybreak.restic import Restic
+
+#: Something to mend, and no run will fail of it: nobody is to be told that tonight's will.
+_HARMS_NO_RUN: Final = frozenset({"config.mode", "archive.mode"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +73,19 @@ def examine(
     tonight: bool = False,
 ) -> Iterator[Finding]:
     """Every finding, as it is made."""
+    for found in _examine(run, patient, at, connect=connect, tonight=tonight):
+        mild = tonight and found.severity is Severity.ERROR and found.id in _HARMS_NO_RUN
+        yield replace(found, severity=Severity.WARNING) if mild else found
+
+
+def _examine(
+    run: RunContext,
+    patient: Patient,
+    at: datetime,
+    *,
+    connect: Callable[[Repository, Runner], Restic],
+    tonight: bool,
+) -> Iterator[Finding]:
     who = patient.due_tonight(at) if tonight else patient
     yield from _home(run.catalog, who, at, tonight=tonight)
     for database in who.databases:
