@@ -279,6 +279,41 @@ def test_case_30_the_disk_of_the_target_fills_up(cramped: Couple, monkeypatch: p
     site.refresh()
 
 
+def test_case_30_a_small_disk_beside_tablespaces_on_a_large_one(cramped: Couple, scratch: Path) -> None:
+    """What lies in a tablespace that both have needs no room on the disk of the database itself."""
+    site, prod, dev, small = cramped, cramped.prod, cramped.dev, cramped.prod_db
+    for server in (prod, dev):
+        folder = scratch / f"cold-{server.port}"
+        folder.mkdir()
+        owner = server.cluster.data.stat()
+        os.chown(folder, owner.st_uid, owner.st_gid)
+        server.psql(f"CREATE TABLESPACE cold LOCATION '{folder}'")
+    prod.psql(
+        "CREATE TABLE big TABLESPACE cold AS SELECT n, repeat(md5(n::text), 20) AS t FROM generate_series(1, 60000) n",
+        small,
+    )
+    dev.psql("ALTER DATABASE app SET TABLESPACE tiny")
+    site.refresh()
+    there = "SELECT spcname FROM pg_class c JOIN pg_tablespace t ON t.oid = c.reltablespace WHERE relname = 'big'"
+    assert dev.psql(there, "app") == "cold"
+    # One that is missing sends everything to the default one, and there it has no room.
+    space = scratch / f"cold-{prod.port}" / "gone"
+    space.mkdir()
+    owner = prod.cluster.data.stat()
+    os.chown(space, owner.st_uid, owner.st_gid)
+    prod.psql(f"CREATE TABLESPACE gone LOCATION '{space}'")
+    prod.psql("CREATE TABLE other TABLESPACE gone AS SELECT 1 AS n", small)
+    said = site.refresh("--fresh", expect=15)
+    assert "tiny/space, and" in said["message"]
+    outlook = site.json("refresh", "--plan", expect=15)
+    told = "the target has no tablespace gone: what lies there, and what lies in cold, goes to the default one"
+    assert told in outlook["notes"]
+    prod.psql("DROP TABLE big, other", small)
+    prod.psql("DROP TABLESPACE gone")
+    prod.psql("DROP TABLESPACE cold")
+    dev.psql("DROP DATABASE app")
+
+
 def test_case_30_more_partitions_than_there_are_locks(own_server: Own, servers: Servers, tmp_path: Path) -> None:
     """A foreign key locks all partitions at once: forecast, and with locks enough it works."""
     prod, name = servers[18], servers[18].fresh()

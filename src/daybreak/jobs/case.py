@@ -42,6 +42,7 @@ class Case:
     target: str  # the database's own name
     tools: frozenset[int]  # the versions of pg_restore where the target is
     free_bytes: int | None  # on the target's disk; None: nobody can see it
+    elsewhere_bytes: int = 0  # on other disks, of the tablespaces that are used
     replaces: bool = True  # it takes the target's place; False: a new database of that name
     home: Homecoming | None = None  # production comes back, with owners and privileges
     unknown_providers: frozenset[str] = frozenset()  # of security labels: not loaded there

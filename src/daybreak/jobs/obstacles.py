@@ -56,7 +56,11 @@ def notes(case: Case) -> list[str]:
     abilities, found = case.abilities, list[str]()
     missing = sorted(missing_tablespaces(case))
     if missing:
-        found.append(f"the target has no tablespace {', '.join(missing)}: what lies there goes to the default one")
+        others = sorted(named_tablespaces(case) - set(missing))
+        also = f", and what lies in {', '.join(others)}," if others else ""
+        found.append(
+            f"the target has no tablespace {', '.join(missing)}: what lies there{also} goes to the default one"
+        )
     facts = case.manifest.facts
     for key in ("lc_collate", "lc_ctype"):
         name = str(facts.get(key) or "C")
@@ -80,10 +84,14 @@ def newer_reader(case: Case) -> int | None:
     return min((one for one in case.tools if one >= oldest), default=None)
 
 
+def named_tablespaces(case: Case) -> set[str]:
+    """Tablespaces that the archive names."""
+    return {entry.tablespace for entry in case.selection.restored if entry.tablespace}
+
+
 def missing_tablespaces(case: Case) -> set[str]:
-    """Tablespaces that the archive names and the target lacks."""
-    named = {entry.tablespace for entry in case.selection.restored if entry.tablespace}
-    return {name for name in named if name not in case.abilities.tablespaces}
+    """Those that the target lacks. Where there is one, pg_restore can be told to use none."""
+    return named_tablespaces(case) - case.abilities.tablespaces.keys()
 
 
 def _reader(case: Case) -> Iterator[Obstacle]:
@@ -301,11 +309,12 @@ def spare_bytes(case: Case) -> int | None:
 
 def _disk(case: Case) -> Iterator[Obstacle]:
     need = forecast(case.manifest, case.abilities.wal_bytes)
-    if case.free_bytes is not None and case.free_bytes < need:
+    if case.free_bytes is not None and case.free_bytes + case.elsewhere_bytes < need:
         kept = f"; {case.target}_previous, kept for undo, may be dropped" if case.replaces else ""
         yield Obstacle(
-            what=f"the restored database and its WAL need {show_bytes(need)} in {case.abilities.directory}, "
-            f"and {show_bytes(case.free_bytes)} are free",
+            what=f"the restored database and its WAL need {show_bytes(need)} in {case.abilities.directory}"
+            f"{' and its tablespaces' if case.elsewhere_bytes else ''}, "
+            f"and {show_bytes(case.free_bytes + case.elsewhere_bytes)} are free",
             remedy=f"make room there{kept}",
         )
 

@@ -6,7 +6,7 @@ Errors  `RefreshError` (15) with every obstacle, each with what solves it; the t
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Final
@@ -17,6 +17,7 @@ from daybreak.jobs.case import Case, Homecoming, Obstacle
 from daybreak.jobs.obstacles import (
     left_out_lines,
     missing_tablespaces,
+    named_tablespaces,
     newer_reader,
     notes,
     obstacles,
@@ -108,21 +109,34 @@ def rehearse(
         abilities=abilities,
         target=target,
         tools=frozenset(server.installed),
-        free_bytes=_free_bytes(server, abilities.directory),
+        free_bytes=None,
         replaces=replaces,
         home=None if home is None else home(selection.restored),
         unknown_providers=unknown,
     )
+    if room := _free_bytes(server, case):
+        case = replace(case, free_bytes=room[0], elsewhere_bytes=sum(room[1:]))
     return Rehearsal(case=case, obstacles=tuple(obstacles(case)), notes=tuple(notes(case)))
 
 
-def _free_bytes(server: Postgres, folder: str | None) -> int | None:
-    """The room on the disk of the target's tables, where its tools run on the same host."""
-    place = server.database.conninfo.get("host", "")
-    if folder is None or not (server.host.place.container or not place or place.startswith("/") or place in _LOCAL):
-        return None
+def _free_bytes(server: Postgres, case: Case) -> list[int]:
+    """The room on the disk of the target's tables, then that on each other one of a tablespace that will be used.
+
+    Only where the target's tools run on the same host as its server.
+    """
+    place, abilities = server.database.conninfo.get("host", ""), case.abilities
+    here = server.host.place.container or not place or place.startswith("/") or place in _LOCAL
+    if abilities.directory is None or not here:
+        return []
+    used = set[str]() if missing_tablespaces(case) else named_tablespaces(case)
+    others = sorted({folder for name in used if (folder := abilities.tablespaces[name])})
+    command = server.host.command(("df", "-Pk", "--", abilities.directory, *others), deadline=_BRIEFLY)
     try:
-        said = server.runner.run(server.host.command(("df", "-Pk", "--", folder), deadline=_BRIEFLY)).stdout
-        return int(said.decode("utf-8", "replace").splitlines()[-1].split()[3]) * 1024
-    except (CommandError, IndexError, ValueError):
-        return None
+        lines = server.runner.run(command).stdout.decode("utf-8", "replace").splitlines()[1:]
+        room: dict[str, int] = {}
+        for line in lines:
+            _, _, _, free, _, disk = line.split(maxsplit=5)
+            room.setdefault(disk, int(free) * 1024)
+        return list(room.values())
+    except (CommandError, ValueError):
+        return []

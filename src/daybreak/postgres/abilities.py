@@ -49,7 +49,7 @@ class Abilities:
     extensions: Mapping[str, Extension]
     preloaded: frozenset[str] | None  # libraries
     roles: frozenset[str]
-    tablespaces: frozenset[str]
+    tablespaces: Mapping[str, str | None]  # name -> the folder; None: that of the server
     settings: frozenset[str]
     collations: frozenset[str]  # of the operating system, in lower case, `utf8` for UTF-8
     icu: bool
@@ -83,7 +83,7 @@ SELECT current_setting('server_version_num')::int / 10000 AS major,
           FROM pg_available_extensions e) AS extensions,
        (SELECT setting FROM pg_settings WHERE name = 'shared_preload_libraries') AS preloaded,
        (SELECT json_agg(rolname) FROM pg_roles) AS roles,
-       (SELECT json_agg(spcname) FROM pg_tablespace) AS tablespaces,
+       (SELECT json_object_agg(spcname, nullif(pg_tablespace_location(oid), '')) FROM pg_tablespace) AS tablespaces,
        (SELECT json_agg(lower(name)) FROM pg_settings) AS settings,
        (SELECT json_agg(DISTINCT lower(replace(collcollate, 'UTF-8', 'utf8'))) FROM pg_collation
          WHERE collcollate IS NOT NULL AND collprovider = 'c') AS collations,
@@ -122,10 +122,7 @@ def abilities_of(server: Postgres, dbname: str) -> Abilities:
         },
         preloaded=None if preloaded is None else frozenset(part.strip(' "') for part in preloaded.split(",")),
         slots=tuple(Slot(**one) for one in slots),
-        **{
-            key: frozenset(row.pop(key) or ())
-            for key in ("roles", "memberships", "tablespaces", "settings", "collations")
-        },
+        **{key: frozenset(row.pop(key) or ()) for key in ("roles", "memberships", "settings", "collations")},
         **{key: tuple(row.pop(key) or ()) for key in ("prepared", "subscriptions")},
         **row,
     )
