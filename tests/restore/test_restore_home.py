@@ -38,6 +38,7 @@ TABLES = """
 CREATE SCHEMA shop AUTHORIZATION owner_of_it; SET ROLE owner_of_it;
 CREATE TABLE shop.orders (id int PRIMARY KEY, what text);
 INSERT INTO shop.orders SELECT n, md5(n::text) FROM generate_series(1, 500) AS n;
+ALTER TABLE shop.orders ENABLE ROW LEVEL SECURITY; CREATE POLICY few ON shop.orders TO "App ""one"" x" USING (id < 5);
 GRANT SELECT ON shop.orders TO readers; GRANT INSERT (what) ON shop.orders TO "App ""one"" x";
 GRANT USAGE ON SCHEMA shop TO readers;
 ALTER DEFAULT PRIVILEGES FOR ROLE owner_of_it IN SCHEMA shop GRANT SELECT ON TABLES TO readers;

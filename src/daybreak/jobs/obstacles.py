@@ -178,10 +178,11 @@ def _builtin(abilities: Abilities, what: str, locale: str | None) -> Iterator[Ob
 def _roles(case: Case) -> Iterator[Obstacle]:
     missing: dict[str, str] = {}
     codec = codec_of(case.manifest.encoding)
+    there = case.abilities.roles | (case.home.coming if case.home is not None else frozenset[str]())
     for entry in case.selection.restored:
         if entry.kind == "POLICY":
             for role in parse_policy_roles(in_utf8(entry.definition or "", codec)):
-                if role not in case.abilities.roles:
+                if role not in there:
                     missing.setdefault(role, entry.label)
     for role, policy in missing.items():
         yield Obstacle(
@@ -190,7 +191,7 @@ def _roles(case: Case) -> Iterator[Obstacle]:
         )
     if case.home is not None:
         for role, what in case.home.named.items():
-            if role not in case.abilities.roles | case.home.coming and role not in missing:
+            if role not in there and role not in missing:
                 yield Obstacle(
                     what=f"{what} names the role {role}, which the server lacks and the archive's globals do not bring",
                     remedy=f"CREATE ROLE {identifier(role)} NOLOGIN",
