@@ -133,13 +133,6 @@ def test_a_file_that_nobody_read_yet_is_told_until_it_is(served: Served) -> None
     with served.up() as process:
         ada, vera = served.guest("ada"), served.guest("vera", Role.VIEWER)
         assert "was changed since" not in ada.get("/settings").text
-        served.town.site.file.write_text(good + "\n# somebody thinks aloud\n")
-        assert "was changed since `daybreak serve` read it" in unescape(ada.get("/settings").text)
-        assert "systemctl reload daybreak" in ada.get("/schedule").text
-        assert "was changed" not in vera.get("/").text
-        assert health(served) == HEALTHY
-        process.process.send_signal(signal.SIGHUP)
-        wait_for(lambda: "was changed since" not in ada.get("/settings").text, what="that it is read")
         served.town.site.file.unlink()
         told = unescape(ada.get("/").text)
         assert f"{served.town.site.file} is not there any more" in told
@@ -147,7 +140,14 @@ def test_a_file_that_nobody_read_yet_is_told_until_it_is(served: Served) -> None
         assert back
         subprocess.run(shlex.split(back[1]), check=True)
         assert "not there any more" not in ada.get("/").text
-        assert "somebody thinks aloud" in served.town.site.file.read_text()
+        assert served.town.site.file.read_text() == good
+        served.town.site.file.write_text(good + "\n# somebody thinks aloud\n")
+        assert "was changed since `daybreak serve` read it" in unescape(ada.get("/settings").text)
+        assert "systemctl reload daybreak" in ada.get("/schedule").text
+        assert "was changed" not in vera.get("/").text
+        assert health(served) == HEALTHY
+        process.process.send_signal(signal.SIGHUP)
+        wait_for(lambda: "was changed since" not in ada.get("/settings").text, what="that it is read")
 
 
 @pytest.mark.parametrize("revision", ["9999", "0001"])
