@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -227,7 +228,7 @@ def test_nothing_is_restored_into_production(small: Couple) -> None:
 def test_a_person_has_to_type_the_name(small: Couple) -> None:
     said = unharmed(small, "--new", "shop_back", expect=4)
     assert said["message"].startswith("this makes the database shop_back on prod (")
-    assert said["message"].endswith("1 row; nobody confirmed it")
+    assert re.search(r", taken [\d-]+ [\d:]+ [A-Z]+, 1 row; nobody confirmed it$", said["message"])
     assert said["hint"] == "if that is meant, type the name shop_back, or say --confirm shop_back"
     said = unharmed(small, "--new", "shop_back", "--confirm", "shop", expect=4)
     assert said["message"].endswith("what was confirmed is 'shop'")

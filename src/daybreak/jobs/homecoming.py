@@ -30,7 +30,7 @@ from daybreak.postgres.client import Postgres
 from daybreak.postgres.faults import SqlError
 from daybreak.postgres.globals import setting_statements
 from daybreak.postgres.sql import derived_name, identifier
-from daybreak.units import rfc3339, show_count
+from daybreak.units import show_count, show_instant
 
 _DEADLINE: Final = timedelta(minutes=5)
 
@@ -105,7 +105,7 @@ def question(server: Postgres, manifest: Manifest, plan: pure.RolePlan, name: st
     made = f" and the roles {', '.join(plan.created)}" if plan.created else ""
     return (
         f"this makes the database {name}{made} on {server.where()}, from archive {manifest.id}, taken "
-        f"{rfc3339(manifest.taken_at)}, {show_count(manifest.rows, 'row')}"
+        f"{show_instant(manifest.taken_at)}, {show_count(manifest.rows, 'row')}"
     )
 
 
