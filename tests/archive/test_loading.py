@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import NoReturn
 
 import pytest
-from archive_samples import ROWS, build, manifest_of, scan_bytes
+from archive_samples import ROWS, build, entry, manifest_of, scan_bytes
 
 from daybreak import files
-from daybreak.archive import Entry, read_contents
+from daybreak.archive import Entry, read_contents, read_restorable
 from daybreak.catalog import Catalog
-from daybreak.errors import Cancelled
+from daybreak.errors import Cancelled, RefreshError
 from daybreak.jobs.loading import Loading, loading
 from daybreak.jobs.run import Engine, RunContext
 from daybreak.jobs.shelf import Pinned
@@ -33,6 +33,7 @@ class Ground:
     entries: tuple[Entry, ...]
     cancel: threading.Event
     spare_bytes: int | None = None
+    search_path: tuple[str, ...] = ()
     log: str = ""
 
     def load(self, look: Callable[[Loading], None], *, here: bool = True) -> None:
@@ -41,7 +42,7 @@ class Ground:
 
         def job(run: RunContext) -> None:
             with loading(
-                run, self.pinned, self.entries, search_path=(), here=here, spare_bytes=self.spare_bytes
+                run, self.pinned, self.entries, search_path=self.search_path, here=here, spare_bytes=self.spare_bytes
             ) as found:
                 look(found)
 
@@ -161,3 +162,71 @@ def test_what_goes_wrong_in_the_restore_leaves_nothing(ground: Ground) -> None:
     with pytest.raises(LookupError):
         ground.load(fail)
     assert ground.copies == []
+
+
+FUNCTION = entry(2, "FUNCTION", "f(integer)", definition="CREATE FUNCTION public.f(i integer) RETURNS boolean\n")
+
+
+def checked(entries: list[Entry]) -> list[Entry]:
+    """Both tables with a check that calls a function."""
+    items = "(\n    id integer,\n    CONSTRAINT c CHECK (public.f(id))\n);\n"
+    return [
+        FUNCTION,
+        *(
+            replace(one, definition=f"CREATE TABLE public.{one.name} {items}") if one.kind == "TABLE" else one
+            for one in entries
+        ),
+    ]
+
+
+@pytest.fixture
+def late(ground: Ground) -> Ground:
+    """The same with checks that call a function."""
+    raw = build(tables={"first": [ROWS * 1000], "second": [ROWS]}, change=checked)
+    ground.pinned.path.write_bytes(raw)
+    ground.pinned = replace(ground.pinned, manifest=manifest_of(scan_bytes(raw), raw))
+    ground.entries = read_restorable(ground.pinned.path)
+    return ground
+
+
+def kinds(file: Loading) -> list[str]:
+    return [one.kind for one in file.entries]
+
+
+def test_where_there_is_no_copy_checks_are_made_with_their_tables(
+    late: Ground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def look(found: Loading) -> None:
+        assert kinds(found).count("CHECK CONSTRAINT") == 2
+        assert "CHECK" not in (next(one for one in found.entries if one.kind == "TABLE").definition or "")
+
+    late.load(look)
+    monkeypatch.setattr(files, "free_bytes", lambda _: 0)
+
+    def plainly(found: Loading) -> None:
+        assert found.path == late.pinned.path
+        assert list(found.entries) == list(read_contents(found.path)[1])
+
+    late.load(plainly)
+    assert "checks are made with them" in late.log
+
+
+def test_a_check_that_is_left_out_and_a_search_path_need_a_copy(late: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "free_bytes", lambda _: 0)
+    everything = late.entries
+    late.entries = everything[:-1]  # one of the checks is left out
+    late.load(lambda found: kinds(found).remove("CHECK CONSTRAINT"))
+    late.entries, late.search_path = everything, ("app", 'odd "one"')
+
+    def look(found: Loading) -> None:
+        assert found.path != late.pinned.path
+
+    late.load(look)
+
+    def refuse(*_: object) -> NoReturn:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("daybreak.archive.restorable._write", refuse)
+    with pytest.raises(RefreshError, match=r"needs a copy of the archive: [^ ]+: the disk is full"):
+        late.load(look)
+    assert late.copies == []

@@ -57,6 +57,12 @@ def test_a_check_that_reads_another_table_is_asked_when_its_rows_are_in(site: Co
         "SELECT conname, convalidated, conrelid::regclass FROM pg_constraint WHERE contype = 'c' AND conname = 'asked'"
     )
     assert "asked|t|it.asking" in site.dev.psql(valid, site.dev_db)
+    # and all of it without that check, which rows may break by now
+    without = ("--leave-out", "CHECK CONSTRAINT public.asking asked")
+    done = site.json("restore", "latest", "--to", "dev", "--new", f"{site.dev_db}_new", *without)
+    assert done["left_out"] == ["CHECK CONSTRAINT public.asking asked: asked for by leave_out"]
+    checks = "SELECT conname FROM pg_constraint WHERE contype = 'c' AND conrelid <> 0"
+    assert site.dev.psql(checks, f"{site.dev_db}_new").split() == ["known_id_check"]
 
 
 def test_a_check_that_reads_another_table_in_a_partition_is_explained(site: Couple) -> None:

@@ -39,7 +39,7 @@ from daybreak.archive.reader import (
     table_data,
     with_offsets,
 )
-from daybreak.archive.restorable import freezable, read_restorable, rewritten, write_restorable
+from daybreak.archive.restorable import freezable, read_restorable, write_restorable
 from daybreak.archive.statements import (
     CopyStatement,
     parse_altered,
@@ -93,7 +93,6 @@ __all__ = [
     "read_manifest",
     "read_restorable",
     "rewrite",
-    "rewritten",
     "scan",
     "sequence_records",
     "table_data",

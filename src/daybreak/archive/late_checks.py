@@ -23,6 +23,7 @@ from daybreak.archive.toc import BEHIND_ROWS, TABLE_DATA, Entry
 CHECK: Final = "CHECK CONSTRAINT"
 _TABLE: Final = "TABLE"
 _PG_CONSTRAINT: Final = 2606
+_COMMENT: Final = "COMMENT ON CONSTRAINT "
 _QUALIFIED: Final = rf"{IDENTIFIER}\.{IDENTIFIER}"
 _FUNCTION: Final = re.compile(rf"CREATE FUNCTION ({_QUALIFIED})\(")
 _CALL: Final = re.compile(rf"({_QUALIFIED})\(")
@@ -53,6 +54,7 @@ def late_checks(entries: Sequence[Entry]) -> tuple[Entry, ...]:
     }
     tables = [one for one in entries if one.kind == _TABLE and _calls(one.definition or "", functions)]
     family = _family(entries) if tables else set[str]()
+    comments = [one for one in entries if tables and (one.definition or "").startswith(_COMMENT)]
     number = max((one.id for one in entries), default=0)
     changed: dict[int, Entry] = {}
     added: list[Entry] = []
@@ -70,7 +72,8 @@ def late_checks(entries: Sequence[Entry]) -> tuple[Entry, ...]:
             number += 1
             entry = _entry(number, table, parts.relation, check)
             added.append(entry)
-            changed |= {one.id: _behind(one, entry) for one in _comments(entries, parts.relation, check)}
+            said = f"{_COMMENT}{_named(check)} ON {parts.relation} IS "
+            changed |= {one.id: _behind(one, entry) for one in comments if (one.definition or "").startswith(said)}
     return (*(changed.get(one.id, one) for one in entries), *added)
 
 
@@ -134,11 +137,6 @@ def _entry(number: int, table: Entry, relation: str, check: str) -> Entry:
         relkind=0,
         dependencies=(table.id,),
     )
-
-
-def _comments(entries: Iterable[Entry], relation: str, check: str) -> Iterable[Entry]:
-    start = f"COMMENT ON CONSTRAINT {_named(check)} ON {relation} IS "
-    return (one for one in entries if one.kind == "COMMENT" and (one.definition or "").startswith(start))
 
 
 def _behind(comment: Entry, check: Entry) -> Entry:

@@ -58,13 +58,6 @@ def read_restorable(path: Path) -> tuple[Entry, ...]:
     return late_checks(read_contents(path)[1])
 
 
-def rewritten(path: Path) -> frozenset[int]:
-    """The ids of the entries that read otherwise in `read_restorable` than in the file: a restore needs a copy."""
-    entries = read_contents(path)[1]
-    before = {entry.id: entry for entry in entries}
-    return frozenset(entry.id for entry in late_checks(entries) if before.get(entry.id) is not entry)
-
-
 def write_restorable(
     source: Path,
     target: int,

@@ -168,9 +168,9 @@ class Rebuild:
                 spare_bytes=self.rehearsal.spare_bytes,
             ) as file,
             self._readable(file) as archive,
-            self._listed(entries) as listed,
+            self._listed(file.entries) as listed,
         ):
-            facts |= {"jobs": self.jobs, "archive": archive.how, "items": len(entries), "frozen": file.frozen}
+            facts |= {"jobs": self.jobs, "archive": archive.how, "items": len(file.entries), "frozen": file.frozen}
             command = server.tools_of(reader).pg_restore(
                 server.conninfo(dbname),
                 archive.path,
