@@ -162,7 +162,8 @@ def test_what_a_table_needs_comes_along(site: Couple) -> None:
         "CREATE SCHEMA a; CREATE SCHEMA b; CREATE TYPE b.mood AS ENUM ('sad', 'glad'); CREATE SEQUENCE b.shared;"
         "CREATE FUNCTION b.fine(b.mood) RETURNS boolean LANGUAGE sql IMMUTABLE AS 'SELECT true';"
         "CREATE FUNCTION b.next(b.mood) RETURNS bigint LANGUAGE sql AS 'SELECT 1::bigint';"
-        "CREATE DOMAIN b.some AS b.mood CHECK (b.fine(VALUE));"
+        "CREATE DOMAIN b.some AS b.mood CHECK (b.fine(VALUE)); COMMENT ON DOMAIN b.some IS 'of some';"
+        "ALTER DOMAIN b.some ADD CONSTRAINT late CHECK (VALUE <> 'sad') NOT VALID;"
         "CREATE TABLE a.t (id bigint DEFAULT nextval('b.shared'), m b.some CHECK (b.fine(m)),"
         " n bigint DEFAULT b.next('sad'));"
         "INSERT INTO a.t (m) SELECT 'glad' FROM generate_series(1, 50); CREATE INDEX ON a.t (b.fine(m));",
@@ -171,7 +172,9 @@ def test_what_a_table_needs_comes_along(site: Couple) -> None:
     site.backup()
     rescue(site, "a.t", schema="help")
     assert rows(site.dev, site.dev_db, "help.t") == rows(site.prod, site.prod_db, "a.t")
-    site.dev.psql("INSERT INTO help.t (m) VALUES ('sad')", site.dev_db)
+    late = "SELECT contypid::regtype, convalidated FROM pg_constraint WHERE conname = 'late'"
+    assert site.dev.psql(late, site.dev_db) == 'help."some"|f'
+    site.dev.psql("INSERT INTO help.t (m) VALUES ('glad')", site.dev_db)
     assert site.dev.psql("SELECT max(id), count(n) FROM help.t", site.dev_db) == "51|51"
     names = {line.split("|")[1] for line in inside(site.dev, site.dev_db, "help")}
     assert names >= {"t", "mood", "some", "fine", "next", "shared"}

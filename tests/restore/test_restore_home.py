@@ -374,13 +374,13 @@ def test_the_privileges_of_a_database_as_the_catalogue_writes_them() -> None:
     ]
 
 
-def test_the_security_label_of_a_role_whose_provider_the_server_lacks(
-    shop: Couple, own_server: Callable[..., Server]
-) -> None:
+def test_security_labels_that_cannot_be_put_on_are_told(shop: Couple, own_server: Callable[..., Server]) -> None:
     """As of PostgreSQL Anonymizer: a role that is masked no more is something that a person has to know."""
     shop.prod.psql(
         "SET allow_system_table_mods = on; INSERT INTO pg_shseclabel "
-        "SELECT oid, 'pg_authid'::regclass, 'anon', 'MASKED' FROM pg_roles WHERE rolname = 'ada'"
+        "SELECT oid, 'pg_authid'::regclass, 'anon', 'MASKED' FROM pg_roles WHERE rolname = 'ada';"
+        "INSERT INTO pg_shseclabel SELECT oid, 'pg_database'::regclass, 'anon', 'TRUSTED' "
+        "FROM pg_database WHERE datname = 'The Shop'"
     )
     shop.backup()
     anew = own_server(shop.prod.major)
@@ -390,3 +390,4 @@ def test_the_security_label_of_a_role_whose_provider_the_server_lacks(
     lost = 'a security label of the role ada: security label provider "anon" is not loaded'
     assert said["roles"]["left_out"] == [lost]
     assert "ada" in said["roles"]["created"]
+    assert """SECURITY LABEL FOR anon ON DATABASE "The Shop" IS 'TRUSTED';""" in "".join(said["then"])

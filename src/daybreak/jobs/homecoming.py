@@ -19,7 +19,7 @@ from daybreak.jobs.case import Homecoming
 from daybreak.jobs.rebuild import Rebuild
 from daybreak.jobs.rehearsal import Rehearsal
 from daybreak.jobs.run import RunContext
-from daybreak.jobs.selection import CRON, CRON_SCHEMA
+from daybreak.jobs.selection import CRON, CRON_SCHEMA, is_of_database
 from daybreak.jobs.shelf import GLOBALS, Pinned
 from daybreak.jobs.target import Ground
 from daybreak.jobs.verdicts import codec_of, in_utf8
@@ -175,6 +175,12 @@ def what_is_left_to_do(ground: Ground, name: str, rehearsal: Rehearsal) -> dict[
                 f"{CRON} is not in it: CREATE EXTENSION {CRON} when it has the name that cron.database_name says, then "
                 f"pg_restore --data-only --schema={CRON_SCHEMA} --dbname=… ARCHIVE brings the jobs"
             )
+    codec = codec_of(rehearsal.case.manifest.encoding)
+    labels = [
+        in_utf8(one.definition or "", codec).strip() for one in rehearsal.selection.restored if is_of_database(one)
+    ]
+    if labels:
+        then.append(f"pg_restore puts no security label on a database itself: {' '.join(labels)}")
     return {"sql": sql, "then": then}
 
 

@@ -160,8 +160,13 @@ def label_providers(entries: Iterable[Entry]) -> Mapping[int, tuple[str, ...]]:
     return {
         entry.id: parse_label_providers(entry.definition or "")
         for entry in entries
-        if entry.kind == _LABEL and not entry.name.startswith("DATABASE ")
+        if entry.kind == _LABEL and not is_of_database(entry)
     }
+
+
+def is_of_database(entry: Entry) -> bool:
+    """Whether it is a security label of the database itself."""
+    return entry.kind == _LABEL and entry.name.startswith("DATABASE ")
 
 
 def _labels(entries: Iterable[Entry], unknown: Collection[str]) -> Iterable[tuple[int, str]]:

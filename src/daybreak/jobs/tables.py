@@ -160,7 +160,11 @@ class _Picking:
 
     def _belongs(self, one: Entry) -> bool:
         if one.kind in _PARTS:
-            return any(other in self.tables for other in one.dependencies)
+            # A check that is not validated may be one of a domain.
+            return any(
+                other in self.tables or (other in self.chosen and self._kind(other) == "DOMAIN")
+                for other in one.dependencies
+            )
         if one.kind in _TIES:
             relations = [other for other in one.dependencies if self._kind(other) in _RELATIONS]
             return all(
