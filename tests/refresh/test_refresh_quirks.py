@@ -113,7 +113,10 @@ def test_a_function_that_finds_another_by_its_search_path_is_explained_and_the_w
     asked = ["psql", "-XAtq", "-o", str(seen), "-c", "SELECT count(*) FROM account WHERE made = token"]
     assert site.call("open", "--command", shlex.join(asked), *words).code == 0
     assert seen.read_text() == "2000\n"
-    assert "inner_one" in site.json("drill", expect=12)["message"]
+    said = site.json("drill", expect=12)
+    assert "inner_one" in said["message"]
+    assert "--search-path SCHEMA" in said["hint"]
+    assert "target" not in said["hint"]
     site.plan["search_path"] = ["App, one", "public"]
     site.retarget()
     assert site.refresh()["proof"]["different"] == 0
@@ -133,6 +136,7 @@ def test_what_cannot_be_restored_is_left_out_as_the_failed_restore_says(site: Co
     done = site.json("restore", "latest", "--to", "dev", "--new", new, "--leave-out", LEFT)
     assert done["left_out"] == [f"{LEFT}: asked for by leave_out"]
     assert site.dev.psql('SELECT count(*) FROM "Order"', new).strip() == "1"
+    assert f"--leave-out {shlex.quote(LEFT)} with" in site.json("drill", expect=12)["hint"]
     assert site.json("drill", "--leave-out", LEFT)["proof"]["different"] == 0
     config = re.search(r"leave_out = (\[.*?\]) in the backup", said["hint"])
     assert config, said

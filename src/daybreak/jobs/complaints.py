@@ -18,6 +18,8 @@ from daybreak.errors import Cancelled, CommandError, RefreshError
 from daybreak.hosts import explain as explain_host
 from daybreak.postgres.client import Postgres
 
+#: What every hint begins with; where there is no target it says nothing.
+AS_IT_WAS: Final = "the target is as it was"
 _PLACE: Final = "from TOC entry "
 #: What a newer pg_restore sets, and an older server does not know; it says nothing about the data.
 _EXPECTED_OF_OLDER: Final = re.compile(r'unrecognized configuration parameter "(transaction_timeout)"')
@@ -76,7 +78,7 @@ def explain(
     fault = next(iter(said.faults), error.message)
     place = next(iter(said.places), "")
     entry = next((one for one in entries if place.startswith(f"{one.id};")), None)
-    hints = ["the target is as it was"]
+    hints = [AS_IT_WAS]
     if older and _UNKNOWN.search(fault):
         hints.append(older)
     if _UNQUALIFIED.search(fault):

@@ -17,6 +17,7 @@ from typing import Any
 from daybreak.archive import parse_policy_roles, read_contents
 from daybreak.errors import ArchiveError, ConfigError, ProofError, PublishError, RefreshError, SourceError
 from daybreak.jobs.case import Obstacle
+from daybreak.jobs.complaints import AS_IT_WAS
 from daybreak.jobs.rebuild import Rebuild
 from daybreak.jobs.rehearsal import Rehearsal, rehearse
 from daybreak.jobs.restore import shadow_of
@@ -146,7 +147,8 @@ def _restore_and_prove(work: Rebuild, *, forgive: bool) -> None:
         work.run.warn(f"archive {archive}: {error.message}")
     except (RefreshError, SqlError, SourceError) as error:
         # In a server that took everything on paper: the archive's fault, until somebody has looked.
+        advice = error.hint.removeprefix(f"{AS_IT_WAS}; ") or "`daybreak run show` names the log with the last lines"
         raise ArchiveError(
             f"archive {archive} could not be restored: {error.message}",
-            hint="`daybreak run show` names the log with pg_restore's last lines; production and dev were not touched",
+            hint=f"{advice}; production and dev were not touched",
         ) from error
