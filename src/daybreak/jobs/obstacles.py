@@ -6,7 +6,6 @@ Shapes  an archive's table of contents and a server's abilities go in; obstacles
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -31,6 +30,8 @@ _BUILTIN_SINCE: Final = 17
 #: A locale of PostgreSQL's own -> the version that learned it, where that is not the one that learned to have any.
 _LEARNED_LATER: Final = {"PG_UNICODE_FAST": 18}
 _BY_ANOTHER: Final = "restore by a superuser: a second table [databases.…] with the same server and another user"
+#: What may be left out by name.
+BEHIND_ROWS_ONLY: Final = "leave out what stands behind rows: a constraint, an index, a trigger, a view"
 _NUMBER: Final = re.compile(r"\d+|\D+")
 
 
@@ -362,16 +363,6 @@ def _some(labels: list[str], most: int = 10) -> str:
 
 
 def _left_out(case: Case) -> Iterator[Obstacle]:
-    """What a person wants left out, where it is not there or is more than it seems."""
-    labels = [entry.label for entry in case.selection.restored]
-    for one in case.selection.unknown if case.how.quirks.insists else ():
-        near = difflib.get_close_matches(one, labels, n=1, cutoff=0.6)
-        yield Obstacle(
-            what=f"{one!r} is to be left out, and the archive does not have it",
-            remedy=f"did you mean {near[0]!r}?" if near else "say it as the failed restore named it",
-        )
+    """What the configuration leaves out, where it is more than it seems."""
     for rows, name in case.selection.lost.items():
-        yield Obstacle(
-            what=f"without {name} the rows of {rows} would be left out",
-            remedy="leave out what stands behind rows: a constraint, an index, a trigger, a view",
-        )
+        yield Obstacle(what=f"leave_out: without {name} the rows of {rows} would be left out", remedy=BEHIND_ROWS_ONLY)

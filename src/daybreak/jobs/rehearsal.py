@@ -5,6 +5,8 @@ Errors  `RefreshError` (15) with every obstacle, each with what solves it; the t
 
 from __future__ import annotations
 
+import difflib
+import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -12,9 +14,10 @@ from pathlib import Path
 from typing import Final
 
 from daybreak.archive import Entry, Manifest, read_restorable
-from daybreak.errors import CommandError, RefreshError
+from daybreak.errors import CommandError, RefreshError, UsageError
 from daybreak.jobs.case import Case, Homecoming, Obstacle
 from daybreak.jobs.obstacles import (
+    BEHIND_ROWS_ONLY,
     left_out_lines,
     missing_tablespaces,
     named_tablespaces,
@@ -92,16 +95,18 @@ def rehearse(
     home: Callable[[Sequence[Entry]], Homecoming] | None = None,
     replaces: bool = True,
 ) -> Rehearsal:
-    """Hold the archive at `path` against the server and its database `target`. Reads only. Raise ArchiveError.
+    """Hold the archive at `path` against the server and its database `target`. Reads only.
 
     `narrow` leaves out what is not wanted; with `home` production comes back; without `replaces` the database is a new
-    one, of the name `target`.
+    one, of the name `target`. Raise ArchiveError, and UsageError for what a person cannot leave out.
     """
     entries = read_restorable(path)
     abilities = abilities_of(server, target)
     labelled = label_providers(entries)
     unknown = unknown_providers(server, sorted({one for providers in labelled.values() for one in providers}))
     selection = narrow(select(entries, how, cron_here=abilities.in_cron(target), is_copy=home is None, unknown=unknown))
+    if how.quirks.insists:
+        _require_sense(selection)
     case = Case(
         manifest=manifest,
         selection=selection,
@@ -117,6 +122,20 @@ def rehearse(
     if room := _free_bytes(server, case):
         case = replace(case, free_bytes=room[0], elsewhere_bytes=sum(room[1:]))
     return Rehearsal(case=case, obstacles=tuple(obstacles(case)), notes=tuple(notes(case)))
+
+
+def _require_sense(selection: Selection) -> None:
+    """Raise UsageError where a person says to leave out what is not there, or rows."""
+    for one in selection.unknown:
+        near = difflib.get_close_matches(one, [entry.label for entry in selection.restored], n=1, cutoff=0.6)
+        raise UsageError(
+            f"--leave-out {shlex.quote(one)}: the archive does not have it",
+            hint=f"did you mean {shlex.quote(near[0])}?" if near else "say it as the failed restore named it",
+        )
+    for rows, name in selection.lost.items():
+        raise UsageError(
+            f"--leave-out {shlex.quote(name)}: the rows of {rows} would be left out with it", hint=BEHIND_ROWS_ONLY
+        )
 
 
 def _free_bytes(server: Postgres, case: Case) -> list[int]:
