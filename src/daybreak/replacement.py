@@ -82,14 +82,14 @@ class Quirks:
 
     search_path: tuple[str, ...] = ()  # the schemas that it searches; none: the archive names all that it means
     leave_out: tuple[str, ...] = ()  # entries that are not restored, as `Entry.label`
-    insists: bool = False  # what is left out was said by a person just now: it has to be there
+    insisted: tuple[str, ...] = ()  # those of `leave_out` that a person said just now: they have to be there
 
     def also(self, said: Quirks) -> Quirks:
         """These, and what a person said besides."""
         return Quirks(
             search_path=said.search_path or self.search_path,
             leave_out=tuple(dict.fromkeys((*self.leave_out, *said.leave_out))),
-            insists=bool(said.leave_out),
+            insisted=said.leave_out,
         )
 
 

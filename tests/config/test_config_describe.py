@@ -116,7 +116,7 @@ def test_every_field_of_the_nouns_has_its_key() -> None:
     assert {field.name for field in fields(Server)} == set(ServerTable.model_fields)
     assert {field.name for field in fields(ServerKey)} == set(KeyTable.model_fields)
     assert {field.name for field in fields(Replacement)} - {"quirks"} <= set(RefreshTable.model_fields)
-    assert {field.name for field in fields(Quirks)} - {"insists"} <= set(BackupTable.model_fields)
+    assert {field.name for field in fields(Quirks)} - {"insisted"} <= set(BackupTable.model_fields)
     assert {field.name for field in fields(Keep)} == set(KeepTable.model_fields)
 
 

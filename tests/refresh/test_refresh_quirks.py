@@ -148,6 +148,8 @@ def test_what_cannot_be_restored_is_left_out_as_the_failed_restore_says(site: Co
     # production was mended: nothing fails, and somebody is told
     site.prod.psql('ALTER TABLE "Order" DROP CONSTRAINT "its, customer"', site.prod_db)
     site.json("refresh", "--fresh")
+    said = site.json("drill", "--leave-out", "VIEW public.orders")  # what the file says is no slip of the caller
+    assert said["left_out"] == ["VIEW public.orders: asked for by leave_out"]
     assert any("which the archive does not have" in one for one in site.json("refresh", "--plan")["notes"])
 
 

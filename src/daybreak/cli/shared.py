@@ -81,7 +81,7 @@ def quirks_said(body: _Body) -> _Body:
     def inner(*args: Any, leave_out: tuple[str, ...], search_path: tuple[str, ...], **options: Any) -> object:  # noqa: ANN401 -- whatever click hands over
         from daybreak.replacement import Quirks  # noqa: PLC0415 -- keeps --help fast
 
-        said = Quirks(search_path=search_path, leave_out=leave_out, insists=bool(leave_out))
+        said = Quirks(search_path=search_path, leave_out=leave_out)
         return body(*args, quirks=said, **options)
 
     return inner  # pyright: ignore[reportReturnType] -- click's decorators lose the signature

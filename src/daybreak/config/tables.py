@@ -185,7 +185,7 @@ class BackupTable(PlanTable):
     search_path: list[SqlName] = Field(
         [],
         description="Schemas that every restore of its archives searches. Only for functions that name tables or other "
-        "functions without a schema, and that checks, generated columns or indexes call: pg_restore searches none.",
+        "functions without a schema, and that checks or generated columns call: pg_restore searches none.",
         examples=[["app", "public"]],
     )
     leave_out: list[SqlName] = Field(

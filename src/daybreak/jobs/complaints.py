@@ -31,8 +31,9 @@ _UNQUALIFIED: Final = re.compile(
 _UNKNOWN: Final = re.compile(r"ERROR:  (?:syntax error|unrecognized|invalid|.* does not exist$|.* not supported)")
 _QUALIFY: Final = (
     "a function of production names that without its schema, and pg_restore searches none. Find the function in the "
-    "log; in production, ALTER FUNCTION … SET search_path = …, then a new backup. For the archives that there are: "
-    "search_path in the backup's table of the configuration, or --search-path SCHEMA"
+    "log; in production, ALTER FUNCTION … SET search_path = …, then a new backup. For the archives that there are, "
+    "where a check or a generated column calls it: search_path in the backup's table of the configuration, or "
+    "--search-path SCHEMA"
 )
 _ASKS_OTHERS: Final = (
     "production has these rows, so the check asks for more than its row: another table, whose rows may come later. In "

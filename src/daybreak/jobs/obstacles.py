@@ -72,8 +72,7 @@ def notes(case: Case) -> list[str]:
         found.append("how much room the target's disk has cannot be seen from here")
     if reader := newer_reader(case):
         found.append(f"pg_restore {abilities.major} cannot read this archive: version {reader} restores it")
-    if not case.how.quirks.insists:
-        found += [f"leave_out names {one!r}, which the archive does not have" for one in case.selection.unknown]
+    found += [f"leave_out names {one!r}, which the archive does not have" for one in case.selection.unknown]
     return found
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import difflib
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
@@ -105,8 +105,7 @@ def rehearse(
     labelled = label_providers(entries)
     unknown = unknown_providers(server, sorted({one for providers in labelled.values() for one in providers}))
     selection = narrow(select(entries, how, cron_here=abilities.in_cron(target), is_copy=home is None, unknown=unknown))
-    if how.quirks.insists:
-        _require_sense(selection)
+    _require_sense(selection, how.quirks.insisted)
     case = Case(
         manifest=manifest,
         selection=selection,
@@ -124,15 +123,15 @@ def rehearse(
     return Rehearsal(case=case, obstacles=tuple(obstacles(case)), notes=tuple(notes(case)))
 
 
-def _require_sense(selection: Selection) -> None:
+def _require_sense(selection: Selection, insisted: Collection[str]) -> None:
     """Raise UsageError where a person says to leave out what is not there, or rows."""
-    for one in selection.unknown:
+    for one in (one for one in selection.unknown if one in insisted):
         near = difflib.get_close_matches(one, [entry.label for entry in selection.restored], n=1, cutoff=0.6)
         raise UsageError(
             f"--leave-out {shlex.quote(one)}: the archive does not have it",
             hint=f"did you mean {shlex.quote(near[0])}?" if near else "say it as the failed restore named it",
         )
-    for rows, name in selection.lost.items():
+    for rows, name in ((rows, name) for rows, name in selection.lost.items() if name in insisted):
         raise UsageError(
             f"--leave-out {shlex.quote(name)}: the rows of {rows} would be left out with it", hint=BEHIND_ROWS_ONLY
         )
