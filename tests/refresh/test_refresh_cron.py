@@ -94,6 +94,12 @@ def test_case_07_dev_keeps_its_jobs_and_never_runs_productions(couple: Couple) -
     assert undone.code == 0
     assert "restart its server" in undone.err
     assert jobs(dev) == before
+    # What the undo said once, the doctor says until somebody has restarted it.
+    told = couple.call("doctor", "--json").json["findings"]
+    assert {one["subject"]: one["severity"] for one in told if one["id"] == "cron.launcher"} == {
+        "prod": "ok",
+        "dev": "warning",
+    }
 
 
 class Restarter:

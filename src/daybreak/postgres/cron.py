@@ -72,6 +72,14 @@ _OURS: Final = (
     "OR nodename LIKE '/%') AND nodeport::integer = current_setting('port')::integer"
 )
 
+_AT_WORK: Final = """
+SELECT CASE WHEN ((SELECT rolsuper FROM pg_roles WHERE rolname = current_user)
+                  OR pg_has_role('pg_read_all_stats', 'USAGE'))
+             AND current_setting('cron.database_name', true) = current_database()
+             AND EXISTS (SELECT FROM pg_extension WHERE extname = 'pg_cron')
+            THEN EXISTS (SELECT FROM pg_stat_activity
+                          WHERE backend_type = 'pg_cron launcher' AND datname = current_database()) END AS at_work"""
+
 
 def has_cron(server: Postgres, dbname: str) -> bool:
     """Whether the extension is in a database."""
@@ -94,6 +102,12 @@ def has_launcher(server: Postgres, dbname: str) -> bool:
         f"SELECT 1 AS one FROM pg_stat_activity WHERE backend_type = 'pg_cron launcher' AND datname = {literal(dbname)}"
     )
     return bool(server.query(sql, dbname=server.maintenance_db))
+
+
+def is_at_work(server: Postgres) -> bool | None:
+    """Whether the launcher runs our database's jobs; None: it is not its database, or our role cannot see sessions."""
+    found = server.query(_AT_WORK)[0]["at_work"]
+    return None if found is None else bool(found)
 
 
 def has_aside(server: Postgres, dbname: str) -> bool:

@@ -15,6 +15,7 @@ from daybreak.jobs.doctor import floors
 from daybreak.jobs.doctor.finding import Finding, Piece
 from daybreak.jobs.run import RunContext
 from daybreak.model import Database
+from daybreak.postgres import cron
 from daybreak.postgres.client import Postgres
 from daybreak.postgres.sql import identifier
 
@@ -67,6 +68,8 @@ def examine(
             yield _identity(run, server, Piece("database.identity", database.name))
             if reads:
                 yield from judge_rights(database.name, rights_of(server))
+            if (at_work := cron.is_at_work(server)) is not None:
+                yield _launcher(Piece("cron.launcher", database.name), at_work=at_work)
             if more is not None:
                 yield from more(server)
     except DaybreakError as error:
@@ -151,6 +154,15 @@ def _identity(run: RunContext, server: Postgres, piece: Piece) -> Finding:
     if run.catalog.databases.enrolled(server.database.name) is None:
         return piece.warning(f"is {identity}, and not yet known", "daybreak config check --connect, after a look")
     return piece.ok(f"is {identity}, as it is known")
+
+
+def _launcher(piece: Piece, *, at_work: bool) -> Finding:
+    if at_work:
+        return piece.ok("pg_cron's launcher is at work")
+    return piece.warning(
+        "pg_cron's launcher is not connected, so that no job runs",
+        "restart the server when you can; if it stays away, the server's log says why",
+    )
 
 
 def _names(server: Postgres, sql: str) -> tuple[str, ...]:
