@@ -167,11 +167,18 @@ def test_a_dead_run_is_recorded_as_lost_by_whoever_looks_next(slow: Installation
     assert list((slow.state / "runs").iterdir()) == []
 
 
+@pytest.mark.parametrize("by_service", [False, True], ids=["by address", "by service"])
 def test_l6_the_sessions_of_a_dead_run_are_ended_before_the_next_dump(
-    slow: Installation, large: tuple[Server, str]
+    slow: Installation, large: tuple[Server, str], monkeypatch: pytest.MonkeyPatch, *, by_service: bool
 ) -> None:
     """L6: found by their application name, and only if that run is ours and dead."""
     server, name = large
+    if by_service:
+        slow.configure(database={"url": "postgresql:///?service=prod"})
+        (slow.folder / ".pg_service.conf").write_text(
+            f"[prod]\nhost={server.host}\nport={server.port}\nuser=postgres\ndbname={name}\n"
+        )
+        monkeypatch.setenv("HOME", str(slow.folder))
     night = slow.start("backup")
     run = running(slow)
     night.kill(group=True)
@@ -184,16 +191,16 @@ def test_l6_the_sessions_of_a_dead_run_are_ended_before_the_next_dump(
         )
         for one in others
     ]
+    asleep = "FROM pg_stat_activity WHERE query = 'SELECT pg_sleep(60)'"
     try:
-        wait_for(
-            lambda: server.psql("SELECT count(*) FROM pg_stat_activity WHERE query = 'SELECT pg_sleep(60)'") == "3"
-        )
+        wait_for(lambda: server.psql(f"SELECT count(*) {asleep}") == "3", what="three sessions")
         told = slow.backup()
         wait_for(lambda: sessions[0].poll() is not None)
         assert [session.poll() is None for session in sessions] == [False, True, True]
         check = slow.json("run", "show", told["run"])["steps"][0]
         assert check["facts"]["ended_backends"] >= 1
     finally:
+        server.psql(f"SELECT pg_terminate_backend(pid, 5000) {asleep}")
         for session in sessions:
             session.kill()
             session.wait()

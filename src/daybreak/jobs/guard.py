@@ -157,7 +157,7 @@ def end_dead_backends(run: RunContext, server: Postgres, *, everything: bool) ->
     On production only their pg_dump sessions; on a target `everything` but a swap, which always ends by itself.
     """
     rows = server.query(
-        "SELECT pid, application_name AS name, datname AS database FROM pg_stat_activity "
+        "SELECT pid, application_name AS name, datname = current_database() AS here FROM pg_stat_activity "
         "WHERE application_name LIKE 'daybreak:%' AND pid <> pg_backend_pid()",
         dbname=None if not everything else server.maintenance_db,
     )
@@ -166,7 +166,7 @@ def end_dead_backends(run: RunContext, server: Postgres, *, everything: bool) ->
         _, _, rest = str(row["name"]).partition(":")
         owner, _, part = rest.partition(":")
         ours = run.catalog.runs.get(owner) is not None and not run.engine.is_alive(owner)
-        wanted = part != "swap" if everything else row["database"] == server.database.conninfo.get("dbname")
+        wanted = part != "swap" if everything else row["here"]
         if ours and wanted:
             dead.append((int(row["pid"]), str(row["name"])))
     ended = 0
