@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -72,6 +73,22 @@ def test_the_address_cannot_change_what_sessions_of_ours_are(server: Server):
         "current_setting('application_name') AS name, current_setting('client_encoding') AS encoding"
     )
     assert row == {"zone": "UTC", "work_mem": "9MB", "name": "daybreak:test", "encoding": "UTF8"}
+
+
+def test_the_file_of_a_service_cannot_change_them_either(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    (tmp_path / ".pg_service.conf").write_text(
+        f"[mine]\nhost={server.host}\nport={server.port}\nuser={server.user}\ndbname=template1\n"
+        "application_name=x\nclient_encoding=LATIN1\noptions=-c TimeZone=Asia/Tokyo\n"
+    )
+    monkeypatch.setenv("HOME", str(tmp_path))
+    mine = Postgres(Database(name="dev", conninfo={"service": "mine"}, bin=server.bin), runner=Runner(), run="test")
+    (row,) = mine.query(
+        "SELECT current_setting('TimeZone') AS zone, current_database() AS database, "
+        "current_setting('application_name') AS name, current_setting('client_encoding') AS encoding"
+    )
+    assert row == {"zone": "UTC", "database": "template1", "name": "daybreak:test", "encoding": "UTF8"}
 
 
 def test_a_role_that_is_set_for_the_database_counts_unless_the_address_says_another(server: Server):

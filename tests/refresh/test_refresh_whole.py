@@ -161,6 +161,23 @@ def test_any_name_that_postgres_takes(name: str, couple: Coupling, small: str):
     site.dev.drop_database(said["previous"])
 
 
+def test_databases_that_only_a_service_names(site: Couple, monkeypatch: pytest.MonkeyPatch):
+    """Their addresses are in no configuration, and what else their entries say makes nothing else of our sessions."""
+    entries = ""
+    for server, dbname, zone in ((site.prod, site.prod_db, "Asia/Tokyo"), (site.dev, site.dev_db, "Asia/Kolkata")):
+        entries += (
+            f"[{server.port}]\nhost={server.host}\nport={server.port}\nuser={server.user}\ndbname={dbname}\n"
+            f"application_name=shop\noptions=-c TimeZone={zone} -c DateStyle=German -c statement_timeout=1\n"
+        )
+    (site.folder / ".pg_service.conf").write_text(entries)
+    monkeypatch.setenv("HOME", str(site.folder))
+    site.configure(database={"url": f"service={site.prod.port}"})
+    site.retarget({"url": f"service={site.dev.port}"})
+    site.refresh()
+    assert contents(site.dev, site.dev_db) == contents(site.prod, site.prod_db)
+    assert site.call("undo").code == 0
+
+
 def test_two_targets_whose_names_begin_alike_never_take_each_others_previous(couple: Coupling, small: str):
     one = couple(small, dev_db="y" * 62 + "1")
     one.refresh()

@@ -42,6 +42,12 @@ PINNED: Final[Mapping[str, str]] = {
 READ_BY_ITSELF: Final[Mapping[str, str]] = {"effective_io_concurrency": "0"}
 #: A backend whose client is gone ends itself, also inside a long statement (PostgreSQL 14 and newer).
 NOTICE_DEATH: Final[Mapping[str, str]] = {"client_connection_check_interval": "1000"}
+#: libpq's keywords for what a session of ours is, and the variables that say so.
+_VARIABLES: Final = {
+    "application_name": "PGAPPNAME",
+    "options": "PGOPTIONS",
+    "client_encoding": "PGCLIENTENCODING",
+}
 
 
 def conninfo_text(conninfo: Mapping[str, str]) -> str:
@@ -73,6 +79,7 @@ class Tools:
     def _command(
         self,
         program: str,
+        conninfo: Mapping[str, str],
         arguments: Sequence[str],
         *,
         deadline: timedelta,
@@ -81,19 +88,22 @@ class Tools:
         application: str | None = None,
         feed: Path | None = None,
     ) -> Command:
-        env: dict[str, str | Secret] = {
-            "PGAPPNAME": application or self.application,
-            "PGOPTIONS": f"{self.options} {options_text(settings)}".strip(),
-            "PGCONNECT_TIMEOUT": "10",
-            "PGCLIENTENCODING": "UTF8",
+        session = {
+            "application_name": application or self.application,
+            "options": f"{self.options} {options_text(settings)}".strip(),
+            "client_encoding": "UTF8",
         }
         if program in {"pg_dump", "pg_dumpall", "pg_restore"}:
-            del env["PGCLIENTENCODING"]  # these speak the database's own encoding
+            del session["client_encoding"]  # these speak the database's own encoding
+        env: dict[str, str | Secret] = {_VARIABLES[key]: value for key, value in session.items()}
+        env["PGCONNECT_TIMEOUT"] = "10"
         if self.passfile is not None:
             env["PGPASSFILE"] = str(self.passfile)
         if self.password is not None:
             env["PGPASSWORD"] = self.password
-        argv = (str(self.folder / program), *arguments)
+        # What the file of a service says outranks the environment.
+        reached = {**conninfo, **session} if "service" in conninfo else conninfo
+        argv = (str(self.folder / program), "-w", "-d", conninfo_text(reached), *arguments)
         return self.host.command(argv, deadline=deadline, idle=idle, env=env, feed=feed)
 
     def psql(
@@ -110,11 +120,11 @@ class Tools:
 
         COPY reads `feed`; without a statement, the statements are in there.
         """
-        arguments = ["-XAtqw", "-v", "ON_ERROR_STOP=1", "-v", "VERBOSITY=verbose", "-d", conninfo_text(conninfo)]
+        arguments = ["-XAtq", "-v", "ON_ERROR_STOP=1", "-v", "VERBOSITY=verbose"]
         for statement in statements:
             arguments += ["-c", statement]
         return self._command(
-            "psql", arguments, deadline=deadline, settings=settings, application=application, feed=feed
+            "psql", conninfo, arguments, deadline=deadline, settings=settings, application=application, feed=feed
         )
 
     def pg_dump(
@@ -129,28 +139,23 @@ class Tools:
         """A custom-format dump to stdout. Compression is the cheapest that this version has."""
         compress = "zstd:1" if self.major >= 16 else "1"  # noqa: PLR2004 -- the version that learned zstd
         arguments = [
-            "-w",
             "--format=custom",
             f"--compress={compress}",
             f"--lock-wait-timeout={int(lock_wait.total_seconds() * 1000)}",
-            "-d",
-            conninfo_text(conninfo),
         ]
-        return self._command("pg_dump", arguments, deadline=deadline, idle=idle, settings=settings)
+        return self._command("pg_dump", conninfo, arguments, deadline=deadline, idle=idle, settings=settings)
 
     def pg_dump_schema(
         self, conninfo: Mapping[str, str], pattern: str, *, deadline: timedelta, settings: Mapping[str, str]
     ) -> Command:
         """One schema as a script on stdout, with owners. `pattern`: its name, quoted."""
-        arguments = ["-w", "--no-privileges", f"--schema={pattern}", "-d", conninfo_text(conninfo)]
-        return self._command("pg_dump", arguments, deadline=deadline, settings=settings)
+        arguments = ["--no-privileges", f"--schema={pattern}"]
+        return self._command("pg_dump", conninfo, arguments, deadline=deadline, settings=settings)
 
     def pg_dumpall_globals(self, conninfo: Mapping[str, str], *, passwords: bool, deadline: timedelta) -> Command:
         """Roles and tablespaces as SQL on stdout."""
-        arguments = ["-w", "--globals-only", "-d", conninfo_text(conninfo)]
-        if not passwords:
-            arguments.insert(1, "--no-role-passwords")
-        return self._command("pg_dumpall", arguments, deadline=deadline)
+        arguments = ["--globals-only", *(() if passwords else ("--no-role-passwords",))]
+        return self._command("pg_dumpall", conninfo, arguments, deadline=deadline)
 
     def pg_restore(
         self,
@@ -170,23 +175,20 @@ class Tools:
         Without `exit_on_error` it goes on behind a failed statement, and ends with status 1.
         """
         arguments = [
-            "-w",
             "--verbose",
             f"--jobs={jobs}",
             *(() if owners else ("--no-owner", "--no-privileges")),
             *(() if tablespaces else ("--no-tablespaces",)),
             *(("--exit-on-error",) if exit_on_error else ()),
             f"--use-list={use_list}",
-            "-d",
-            conninfo_text(conninfo),
             str(archive),
         ]
-        return self._command("pg_restore", arguments, deadline=deadline, settings=settings)
+        return self._command("pg_restore", conninfo, arguments, deadline=deadline, settings=settings)
 
     def vacuumdb_analyze(
         self, conninfo: Mapping[str, str], *, jobs: int, deadline: timedelta, settings: Mapping[str, str]
     ) -> Command:
         """Fresh statistics for a whole database."""
-        # vacuumdb takes a connection string where it takes a database name.
-        arguments = ["-w", "--analyze-only", f"--jobs={jobs}", "-d", conninfo_text(conninfo)]
-        return self._command("vacuumdb", arguments, deadline=deadline, settings=settings)
+        # It takes a connection string where it takes a database name.
+        arguments = ["--analyze-only", f"--jobs={jobs}"]
+        return self._command("vacuumdb", conninfo, arguments, deadline=deadline, settings=settings)
