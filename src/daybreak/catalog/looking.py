@@ -16,6 +16,7 @@ from urllib.parse import quote
 from sqlalchemy import Connection, Engine, QueuePool, StaticPool, create_engine, event
 from sqlalchemy.pool import ConnectionPoolEntry
 
+from daybreak import files
 from daybreak.catalog.schema import HEAD, metadata
 from daybreak.catalog.store import FILE, Store, read_revision, translated
 from daybreak.errors import ConfigError
@@ -74,8 +75,10 @@ def _engine(path: Path) -> Engine:
             connection.execute("SELECT 1 FROM sqlite_master").close()
         except sqlite3.OperationalError as error:
             connection.close()
-            alone = not path.with_name(f"{FILE}-wal").exists()
-            if not (alone and error.sqlite_errorname.startswith(_NO_ROOM)):
+            alone = _is_empty(path.with_name(f"{FILE}-wal"))
+            # On a full disk SQLite says of -shm no more than that it failed.
+            no_room = error.sqlite_errorname.startswith(_NO_ROOM) or files.is_full(path)
+            if not (alone and no_room):
                 raise
             return _Frozen(f"{place}&immutable=1", timeout=BUSY_S, uri=True, check_same_thread=False)
         return connection
@@ -97,6 +100,11 @@ def _engine(path: Path) -> Engine:
             entry.invalidate()
 
     return engine
+
+
+def _is_empty(log: Path) -> bool:
+    """Whether nothing waits in a write-ahead log; one that is not there is as good as one without a byte."""
+    return not log.exists() or log.stat().st_size == 0
 
 
 class _Frozen(sqlite3.Connection):

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from daybreak.cli import progress
 from daybreak.cli.output import Door, run_document, say
 from daybreak.cli.shared import at_site, slotted, verb
 
@@ -36,7 +37,8 @@ def doctor(door: Door, *, tonight: bool, alert: bool, slot: str | None) -> int:
     )
 
     untold: list[str] = []
-    with at_site(door, alarm="doctor tonight" if alert else "") as site:
+    needed = "must" if alert else "anyhow"  # a look needs no state folder; who is to be told has to be remembered
+    with at_site(door, progress.Silent(), alarm="doctor tonight" if alert else "", record=needed) as site:
         if alert:
             run = site.doctor_tonight(slot=slot)
             if run.state.value == "skipped":

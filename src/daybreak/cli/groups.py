@@ -32,7 +32,7 @@ def status(door: Door) -> None:
     """How every plan stands."""
     from datetime import UTC, datetime  # noqa: PLC0415 -- keeps the head of the module light
 
-    with at_site(door) as site:
+    with at_site(door, record="to look") as site:
         at = datetime.now(UTC)
         found, holds = site.status(at), site.holds(at)
         alerts, undelivered = site.open_alerts(), site.undelivered()
@@ -70,7 +70,7 @@ def status(door: Door) -> None:
 @verb
 def runs(door: Door, limit: int) -> None:
     """The last runs, newest first."""
-    with at_site(door) as site:
+    with at_site(door, record="to look") as site:
         found = site.runs(limit)
     rows = [
         [one.id, one.kind, one.plan, one.state.value, when(one.requested_at), _took(one), one.reason[:80]]
@@ -90,7 +90,7 @@ def _took(run: Run) -> str:
 @verb
 def archives(door: Door) -> None:
     """Every archive, newest first, with what became of it."""
-    with at_site(door) as site:
+    with at_site(door, record="to look") as site:
         found = site.archives()
     documents = [
         {
@@ -139,7 +139,7 @@ def run() -> None:
 @verb
 def show_run(door: Door, run_id: str, *, follow: bool) -> None:
     """A run with its steps, its end and where its log is."""
-    with at_site(door) as site:
+    with at_site(door, record="to look") as site:
         found = site.run(run_id)
         if follow:
             found = _follow(door, site, found)

@@ -38,7 +38,7 @@ def schedule(door: Door, *, at_text: str | None) -> None:
         raise UsageError(
             f"{at_text!r} is no instant: {error}", hint="write it like 2026-03-08T01:00-06:00, or a date"
         ) from None
-    with at_site(door) as site:
+    with at_site(door, record="to look") as site:
         found = site.schedule(at)
     rows = [row for one in found for row in _rows(one)]
     lines = [table(["plan", "", "slot", "due at", "in UTC", "what became of it"], rows)] if rows else []

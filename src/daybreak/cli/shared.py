@@ -106,7 +106,7 @@ def at_site(
     """The site of this call, as `open_site` says; a run that ended badly is kept for the answer."""
     from daybreak.site import Record, open_site  # noqa: PLC0415 -- keeps --help fast
 
-    heard = listener or progress.Silent()
+    heard = listener or (progress.Silent() if record == "must" else progress.Plain())
     # From whoever starts us for somebody else; what we start does not inherit them.
     asked = {"trigger": os.environ.get(TRIGGER, "")[:_LONGEST] or door.trigger, "first_id": os.environ.get(RUN_ID, "")}
     try:

@@ -39,7 +39,7 @@ def metrics(door: Door, *, write: bool) -> None:
     from daybreak.metrics import render, write_file  # noqa: PLC0415 -- keeps --help fast
 
     at = datetime.now(UTC)
-    with at_site(door) as site:
+    with at_site(door, record="to look") as site:
         found = site.measures(at)
         if write:
             if site.settings.metrics_file is None:

@@ -350,7 +350,7 @@ class Engine:
 
     def log_path(self, run: str) -> Path:
         """The log file of a run."""
-        return self.state / "logs" / f"{run}.log"
+        return self.catalog.folder / "logs" / f"{run}.log"
 
     def lock_path(self, name: str) -> Path:
         """The file behind a lock of this host: a target, a repository, a plan's ship folder."""

@@ -13,7 +13,7 @@ import threading
 from collections.abc import Generator
 from enum import Enum
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from daybreak import config, files
 from daybreak.catalog import Catalog
@@ -35,11 +35,16 @@ from daybreak.site.timing import Timing
 __all__ = ["Record", "Site", "load", "open_site", "state_of"]
 
 
+_MEMORY: Final = Path("/dev/shm")  # noqa: S108 -- mkdtemp makes the folder, safely
+
+
 class Record(Enum):
     """Whether a site needs the state folder. One of its own, in its stead, is gone when the site is closed."""
 
     MUST = "must"
     IF_ROOM = "if there is room"  # a full disk of state and logs is no reason to go without a backup
+    LOOK = "to look"  # what is written there is shown where nothing can be written any more
+    ANYHOW = "anyhow"  # the same, and as if nothing were written there where it cannot be read either
     NOT = "not"
 
 
@@ -77,10 +82,10 @@ def open_site(
     cancel = cancel or threading.Event()
     with contextlib.ExitStack() as stack:
 
-        def alone(*, tell: bool) -> Site:
-            own = stack.enter_context(tempfile.TemporaryDirectory(prefix="daybreak-"))
-            catalog = stack.enter_context(Catalog.open(Path(own)))
-            asked: dict[str, Any] = {"trigger": trigger, "first_id": first_id}
+        def alone(*, tell: bool, looked_at: Catalog | None = None) -> Site:
+            own = Path(stack.enter_context(_folder_for_now()))
+            catalog = stack.enter_context(looked_at or Catalog.open(own))
+            asked: dict[str, Any] = {"trigger": trigger, "first_id": first_id, "state": own}
             return Site(settings, catalog, listener, cancel=cancel, alone=True, tell=tell, **asked)
 
         if record is Record.NOT:
@@ -93,17 +98,39 @@ def open_site(
                 _require_new(catalog, first_id)
                 site = Site(settings, catalog, listener, cancel=cancel, trigger=trigger, first_id=first_id)
             except ConfigError as error:
-                if record is Record.MUST or not files.is_full(folder):
+                if record in {Record.LOOK, Record.ANYHOW}:
+                    looked_at = _looked_at(folder)
+                    if looked_at is None and record is Record.LOOK:
+                        raise
+                    site = alone(tell=False, looked_at=looked_at or Catalog.empty(folder))
+                    site.unusable, site.remembers = error, looked_at is not None
+                    listener.warning(f"{error.message}; this goes on without writing there ({error.hint})")
+                elif record is Record.MUST or not files.is_full(folder):
                     raise
-                listener.warning(f"{error.message}: no room in {folder}; this run is not recorded")
-                with files.disk_errors(folder, "no other place either for what belongs into"):
-                    site = alone(tell=True)
+                else:
+                    listener.warning(f"{error.message}: no room in {folder}; this run is not recorded")
+                    with files.disk_errors(folder, "no other place either for what belongs into"):
+                        site = alone(tell=True)
         except (ConfigError, PublishError) as error:
             if alarm:
                 for fault in shout(settings.alerts.values(), alarm, error):
                     listener.warning(fault)
             raise
         yield site
+
+
+def _looked_at(folder: Path) -> Catalog | None:
+    """The catalog of a state folder that cannot be written, to look at; None where it cannot be read either."""
+    with contextlib.suppress(ConfigError):
+        return Catalog.look(folder)
+    return None
+
+
+def _folder_for_now() -> tempfile.TemporaryDirectory[str]:
+    """A folder that is gone afterwards; in memory, where the state folder shares its full disk with /tmp."""
+    usual = Path(os.environ.get("TMPDIR") or "/tmp")  # noqa: S108 -- mkdtemp makes the folder, safely
+    full = files.is_full(usual) or files.is_read_only(usual)
+    return tempfile.TemporaryDirectory(prefix="daybreak-", dir=_MEMORY if full and _MEMORY.is_dir() else None)
 
 
 def _require_new(catalog: Catalog, run: str) -> None:

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from daybreak import config
 from daybreak.catalog import Catalog
-from daybreak.errors import UsageError
+from daybreak.errors import DaybreakError, UsageError
 from daybreak.jobs import offsite
 from daybreak.jobs.aftermath import World
 from daybreak.jobs.alerts import Alerts
@@ -45,10 +45,13 @@ class Base:
         alone: bool = False,
         tell: bool = True,
         file: Path | None = None,
+        state: Path | None = None,
     ) -> None:
         self.settings = settings
         self.file = file or settings.path  # that a person writes; `daybreak serve` reads a copy that it accepted
         self.catalog = catalog
+        self.unusable: DaybreakError | None = None  # why the state folder is only looked at
+        self.remembers = True  # what was ever written there can be read
         self.cancel = cancel
         self.trigger = trigger
         self.alerts = Alerts(catalog, settings.alerts.values())
@@ -64,7 +67,7 @@ class Base:
         )
         self.engine = Engine(
             catalog,
-            catalog.folder,
+            state or catalog.folder,
             listener,
             json_log=settings.json_log,
             first_id=first_id,

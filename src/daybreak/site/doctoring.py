@@ -29,6 +29,8 @@ class Doctoring(Base):
             repositories=tuple(settings.repositories.values()),
             alerts=tuple(settings.alerts.values()),
             protected=self.protected,
+            unusable=self.unusable,
+            remembers=self.remembers,
         )
 
     def doctor(self, *, tonight: bool, on_finding: Callable[[Finding], None] = lambda _one: None) -> list[Finding]:

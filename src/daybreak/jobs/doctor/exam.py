@@ -32,6 +32,10 @@ from daybreak.restic import Restic
 _HARMS_NO_RUN: Final = frozenset({"config.mode", "archive.mode"})
 
 
+#: A warning only says that nothing is known of it yet, which nobody can tell where the catalog cannot be read.
+_KNOWN_BY_HEART: Final = frozenset({"database.identity", "archive.manifest"})
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Patient:
     """What is looked at: everything of one configuration."""
@@ -43,6 +47,8 @@ class Patient:
     repositories: Sequence[Repository]
     alerts: Sequence[Destination]
     protected: Sequence[Database]
+    unusable: DaybreakError | None = None  # why its state folder cannot be written
+    remembers: bool = True  # what is written there can be read
     written_down: Mapping[str, bool] | None = None  # by repository; None: this Daybreak does not record it
 
     def due_tonight(self, at: datetime) -> Patient:
@@ -53,14 +59,13 @@ class Patient:
         backups |= {plan.backup.name: plan.backup for plan in refreshes}
         needed = {one.name for plan in backups.values() for one in plan.repositories}
         used = {plan.database.name for plan in backups.values()} | {plan.target.name for plan in refreshes}
-        return Patient(
-            file=self.file,
+        return replace(
+            self,
             databases=[one for one in self.databases if one.name in used],
             backups=list(backups.values()),
             refreshes=refreshes,
             repositories=[one for one in self.repositories if one.name in needed],
             alerts=(),
-            protected=self.protected,
         )
 
 
@@ -74,6 +79,8 @@ def examine(
 ) -> Iterator[Finding]:
     """Every finding, as it is made."""
     for found in _examine(run, patient, at, connect=connect, tonight=tonight):
+        if found.id in _KNOWN_BY_HEART and found.severity is Severity.WARNING and not patient.remembers:
+            continue
         mild = tonight and found.severity is Severity.ERROR and found.id in _HARMS_NO_RUN
         yield replace(found, severity=Severity.WARNING) if mild else found
 
@@ -95,6 +102,8 @@ def _examine(
             yield home.env_file(Piece("repository.env_file", repository.name), repository.env_file)
         restic = connect(repository, run.runner)
         yield from repositories.examine(restic, repository, at, written_down=who.written_down)
+    if not who.remembers:
+        return
     for plan in who.refreshes:
         yield from _rehearsal(run, who, plan)
     yield from plans.holds(run.catalog, at)
@@ -108,7 +117,12 @@ def _home(catalog: Catalog, who: Patient, at: datetime, *, tonight: bool) -> Ite
     yield home.judge_clock(Piece("clock", ""), at, newest.requested_at if newest else None)
     schedules = [plan.schedule for plan in (*who.backups, *who.refreshes) if plan.schedule]
     yield home.zone_data(Piece("zone_data", ""), schedules, year=at.year)
-    yield from home.state_folder(catalog)
+    if who.unusable is not None:
+        found = Piece("state.folder", "").fault(who.unusable)
+        without = "" if who.remembers else "; nor read, so what is known of runs is left out here"
+        yield replace(found, text=found.text + without)
+    else:
+        yield from home.state_folder(catalog)
     if not tonight:
         yield floors.judge_age(Piece("floors", ""), today=at.date())
         yield from home.destinations(catalog, who.alerts)
