@@ -265,9 +265,10 @@ def test_a_catalog_that_was_lost_lets_nothing_be_dropped(refreshed: Couple):
     shutil.rmtree(refreshed.state)
     before = {name: oid_of(refreshed.dev, name) for name in [refreshed.dev_db, *refreshed.beside()]}
     said = refreshed.json("refresh", expect=4)  # the previous one is not known any more
-    assert "previous" in said["message"]
-    name = f"{refreshed.dev_db}_previous"
-    refreshed.dev.psql(f"ALTER DATABASE {named(name)} RENAME TO {named(refreshed.dev_db + ' old')}")
+    assert "that a Daybreak kept, and this catalog does not know it (daybreak previous: run=" in said["message"]
+    rename = said["hint"].partition("Rename it: ")[2].partition(";")[0]
+    assert rename.startswith(f"ALTER DATABASE {named(refreshed.dev_db + '_previous')} RENAME TO ")
+    refreshed.dev.psql(rename)  # the command works as it is printed
     said = refreshed.json("refresh", expect=4)  # and neither that dev was refreshed before
     assert "--first" in said["hint"]
     assert sorted(before.values()) == sorted(

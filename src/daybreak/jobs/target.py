@@ -300,9 +300,17 @@ def require_own_previous(run: RunContext, server: Postgres, identity: Identity) 
         return None
     creation = run.catalog.databases.find_creation(identity.system_identifier, found.oid)
     ours = creation is not None and creation.target == server.database.name
-    if not ours or not (found.comment or "").startswith(shadow.PREVIOUS_MARK):
+    marked = (found.comment or "").startswith(shadow.PREVIOUS_MARK)
+    if ours and marked:
+        return found
+    rename = f"ALTER DATABASE {identifier(name)} RENAME TO {identifier(derived_name(identity.database, 'before'))};"
+    if marked:  # whether it has been given to somebody else since, only the catalog that made it could tell
         raise Refused(
-            f"a database {name} is there, and it is not one that Daybreak keeps for {server.database.name}",
-            hint=f"rename it: ALTER DATABASE {identifier(name)} RENAME TO … (its comment: {found.comment})",
+            f"a database {name} is there that a Daybreak kept, and this catalog does not know it ({found.comment})",
+            hint=f"was its catalog moved away, or is it another host's? Rename it: {rename} or drop it, if nobody wants"
+            f" it back: DROP DATABASE {identifier(name)};",
         )
-    return found
+    raise Refused(
+        f"a database {name} is there, and it is not one that Daybreak keeps for {server.database.name}",
+        hint=f"rename it: {rename}" + (f" (its comment: {found.comment})" if found.comment else ""),
+    )
