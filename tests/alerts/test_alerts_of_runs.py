@@ -162,6 +162,41 @@ def test_n5_a_destination_that_fails_harms_no_run(
     nothing_leaks(site)
 
 
+def test_an_end_that_does_not_arrive_is_told_later(site: Installation, hook: Hook) -> None:
+    site.backup()
+    site.fake_dump("exit 1")
+    site.backup(expect=11)
+    assert hook.titles == ["nightly failed"]
+    hook.answers = "500"
+    site.real_dump()
+    site.backup()
+    assert site.json("status")["alerts"] == []  # it is over, whoever has heard that
+    assert site.json("status")["notify_failed"][0]["what"] == "nightly has recovered"
+    # So again before anybody heard of the end: what was told before is still what is so.
+    site.fake_dump("exit 1")
+    hook.answers = "200"
+    hook.clear()
+    site.backup(expect=11)
+    assert hook.titles == []
+    assert site.json("status")["alerts"] == ["nightly: failed"]
+    # Over again, and the destination is away still.
+    hook.answers = "500"
+    site.real_dump()
+    site.backup()
+    hook.answers = "200"
+    hook.clear()
+    site.backup()
+    assert hook.received == []  # not at once
+    _age_claims(site)
+    _set(site, "UPDATE alerts SET told_at = ?", datetime.now(UTC) - timedelta(minutes=7))
+    site.backup()
+    site.backup()
+    assert hook.titles == ["nightly has recovered"]
+    assert site.json("status")["notify_failed"] == []
+    with site.catalog() as catalog:
+        assert [one for one in catalog.alerts.list(also_over=True) if one.plan] == []
+
+
 def test_n5_a_destination_that_hangs_is_left(site: Installation, hook: Hook, monkeypatch: pytest.MonkeyPatch) -> None:
     """N5: 30 seconds of silence; the run ends with its own code, in bounded time."""
     monkeypatch.setattr(notify, "DEADLINE", timedelta(seconds=3))

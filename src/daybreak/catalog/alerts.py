@@ -1,20 +1,24 @@
 """Alerts: what each destination was told and is not over yet, and how the last message to each went.
 
-Several processes may look at once: who claims an alert tells it, and nobody else does.
+Several processes may look at once: who claims an alert tells it, and nobody else does. What is over stays until its
+destination has heard that; it was claimed for that later than it was told.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection
 from datetime import datetime
+from typing import Final
 
-from sqlalchemy import ColumnElement, delete, insert, select, update
+from sqlalchemy import ColumnElement, delete, insert, or_, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 
 from daybreak.catalog.records import Delivery, OpenAlert
 from daybreak.catalog.schema import alerts, deliveries
 from daybreak.catalog.store import Store
 from daybreak.secret import mask
+
+_OVER: Final = alerts.c.claimed_at > alerts.c.told_at
 
 
 class Alerts:
@@ -23,9 +27,11 @@ class Alerts:
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    def list(self, *, events: Collection[str] | None = None) -> list[OpenAlert]:
-        """All that is open, oldest first."""
+    def list(self, *, events: Collection[str] | None = None, also_over: bool = False) -> list[OpenAlert]:
+        """All that is open, oldest first; `also_over`: and that is over, which its destination has not heard yet."""
         query = select(alerts).order_by(alerts.c.opened_at, alerts.c.plan, alerts.c.event, alerts.c.destination)
+        if not also_over:
+            query = query.where(or_(alerts.c.told_at.is_(None), ~_OVER))
         if events is not None:
             query = query.where(alerts.c.event.in_(events))
         with self._store.read() as connection:
@@ -49,8 +55,17 @@ class Alerts:
             )
             if made.rowcount:
                 return True
+            # Where it was over in between, and nobody heard that, it is what was told before.
+            connection.execute(update(alerts).where(*_is(alert), _OVER).values(claimed_at=alerts.c.told_at))
             taken = update(alerts).where(*_is(alert), alerts.c.told_at.is_(None), alerts.c.claimed_at < again_before)
             return bool(connection.execute(taken.values(claimed_at=alert.claimed_at)).rowcount)
+
+    def claim_end(self, alert: OpenAlert, *, at: datetime, again_before: datetime) -> bool:
+        """Take it on oneself to tell that `alert` is over. False: somebody claimed that at `again_before` or later."""
+        free = or_(~_OVER, alerts.c.claimed_at < again_before)
+        with self._store.write() as connection:
+            taken = update(alerts).where(*_is(alert), alerts.c.told_at.is_not(None), free)
+            return bool(connection.execute(taken.values(claimed_at=at)).rowcount)
 
     def told(self, alert: OpenAlert, *, at: datetime, before: datetime | None = None) -> bool:
         """Record that it was told; False where it is told already, at another instant than `before`."""
@@ -58,10 +73,10 @@ class Alerts:
         with self._store.write() as connection:
             return bool(connection.execute(update(alerts).where(*_is(alert), was).values(told_at=at)).rowcount)
 
-    def close(self, alert: OpenAlert) -> bool:
-        """It is over. False where somebody else has closed it."""
+    def close(self, alert: OpenAlert) -> None:
+        """It is over, and nobody needs to hear that any more."""
         with self._store.write() as connection:
-            return bool(connection.execute(delete(alerts).where(*_is(alert))).rowcount)
+            connection.execute(delete(alerts).where(*_is(alert)))
 
     def delivered(self, delivery: Delivery) -> None:
         """Record how a message went; the last one counts."""

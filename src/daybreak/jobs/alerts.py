@@ -54,6 +54,7 @@ class _Due:
     message: Message
     what: str
     alert: OpenAlert | None  # the one that is told by it
+    is_over: bool = False  # it tells the end of it
 
 
 class Alerts:
@@ -73,8 +74,8 @@ class Alerts:
         """Tell what is new among `conditions`, and what of `events` is over. Return what did not arrive, in words."""
         now_so = {(one.plan, one.event): one for one in conditions}
         due: list[_Due] = []
-        for alert in self._catalog.alerts.list(events=[event.value for event in events]):
-            if (alert.plan, AlertEvent(alert.event)) not in now_so and self._catalog.alerts.close(alert):
+        for alert in self._catalog.alerts.list(events=[event.value for event in events], also_over=True):
+            if (alert.plan, AlertEvent(alert.event)) not in now_so:
                 due += self._over(alert, at)
         for condition in now_so.values():
             due += [one for to in self._wanting(condition.event) if (one := self._new(condition, to, at))]
@@ -125,19 +126,20 @@ class Alerts:
 
     def _over(self, alert: OpenAlert, at: datetime) -> list[_Due]:
         """Who was told of it hears that it is over; who never could be told needs not."""
-        if alert.told_at is None:
+        wanting = [to for to in self._wanting(AlertEvent.RECOVERED) if to.name == alert.destination]
+        if alert.told_at is None or not wanting:
+            self._catalog.alerts.close(alert)
+            return []
+        if not self._catalog.alerts.claim_end(alert, at=at, again_before=at - AGAIN):
             return []
         was = f"{alert.plan} {_WORDS[AlertEvent(alert.event)]}"
         message = Message(
             title=f"Daybreak on {_host()}: {alert.plan} has recovered",
-            body=f"No longer so since {at:%Y-%m-%d %H:%M} UTC: {was} ({alert.opened_at:%Y-%m-%d %H:%M} UTC).",
+            body=f"It is over, as seen at {at:%Y-%m-%d %H:%M} UTC: {was} ({alert.opened_at:%Y-%m-%d %H:%M} UTC).",
             kind="success",
         )
-        return [
-            _Due(destination=to, message=message, what=f"{alert.plan} has recovered", alert=None)
-            for to in self._wanting(AlertEvent.RECOVERED)
-            if to.name == alert.destination
-        ]
+        what = f"{alert.plan} has recovered"
+        return [_Due(destination=to, message=message, what=what, alert=alert, is_over=True) for to in wanting]
 
     def _send(self, due: Sequence[_Due], at: datetime) -> list[str]:
         faults = all_at_once([functools.partial(self._teller, one.destination, one.message) for one in due])
@@ -153,7 +155,11 @@ class Alerts:
             self._catalog.alerts.delivered(
                 Delivery(destination=one.destination.name, at=at, what=one.what, fault=fault)
             )
-            if one.alert is not None and not fault:
+            if one.alert is None or fault:
+                continue
+            if one.is_over:
+                self._catalog.alerts.close(one.alert)
+            else:
                 self._catalog.alerts.told(one.alert, at=at)
 
 
