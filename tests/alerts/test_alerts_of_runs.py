@@ -114,6 +114,24 @@ def test_serve_tells_what_no_run_would_tell_in_time(site: Installation, hook: Ho
     ]
 
 
+def test_a_run_that_died_and_was_begun_again_by_itself_is_told_to_nobody(site: Installation, hook: Hook) -> None:
+    due_at = datetime.now(UTC) - timedelta(minutes=1)
+    site.plan["schedule"] = f"{due_at:%H:%M}"
+    site.fake_dump("sleep 60")
+    with site.start("backup", "--slot", "now") as run:
+        wait_for(site.staged, what="a dump")
+        run.kill(group=True)  # as when the host goes down
+    site.real_dump()
+    with site.start("serve", "--only", "runner") as serve:
+        wait_for(lambda: len(site.json("runs")["runs"]) == 2, within_s=60, what="a second run")
+        wait_for(lambda: site.json("runs")["runs"][0]["state"] == "succeeded", within_s=60, what="its end")
+        serve.process.terminate()
+        assert serve.end(30).code == 0
+    assert [one["state"] for one in site.json("runs")["runs"]] == ["succeeded", "lost"]
+    site.json("repair")
+    assert hook.titles == []
+
+
 def test_only_the_events_that_a_destination_wants(site: Installation, hook: Hook) -> None:
     site.more += 'events = ["recovered", "weekly_all_is_well"]\n'
     site.fake_dump("exit 1")

@@ -25,6 +25,7 @@ from daybreak.model import (
     RunState,
     Schedule,
     SecretSource,
+    Slot,
     SlotState,
     Timed,
 )
@@ -72,6 +73,27 @@ def add(
     )
     catalog.runs.insert(run)
     return run
+
+
+def test_a_run_that_died_is_told_where_nothing_makes_up_for_it(catalog: Catalog) -> None:
+    minute = timedelta(minutes=1)
+    died = add(catalog, NIGHT, RunState.LOST)
+    noticed = NIGHT + minute
+    assert events(catalog, noticed) == [AlertEvent.FAILED]
+    catalog.slots.claim(TIMED, Slot(key="2026-11-24 02:00", due_at=NIGHT), run=died.id, trigger="serve", at=NIGHT)
+    assert events(catalog, noticed) == []  # it will be begun again …
+    assert events(catalog, noticed + 6 * minute) == [AlertEvent.FAILED]  # … and was not
+    again = add(catalog, NIGHT + 6 * minute, RunState.RUNNING)
+    assert events(catalog, noticed + 60 * minute) == []
+    catalog.runs.set_state(again.id, RunState.FAILED, at=NIGHT + 90 * minute)
+    assert events(catalog, noticed + 90 * minute) == [AlertEvent.FAILED]
+    # What somebody was told is not over because it is tried again.
+    add(catalog, NIGHT + 100 * minute, RunState.LOST)
+    add(catalog, NIGHT + 101 * minute, RunState.RUNNING)
+    assert events(catalog, NIGHT + 105 * minute) == []
+    alerts = Alerts(catalog, [HERE], teller=lambda _to, _message: "")
+    alerts.look([condition()], NIGHT + 91 * minute, events=COMPUTED)
+    assert events(catalog, NIGHT + 105 * minute) == [AlertEvent.FAILED]
 
 
 def events(catalog: Catalog, at: datetime) -> list[AlertEvent]:

@@ -16,6 +16,7 @@ from typing import Final
 from daybreak import schedule
 from daybreak.catalog import Catalog
 from daybreak.catalog.records import SlotRecord
+from daybreak.catalog.slots import is_open
 from daybreak.jobs.status import is_slip, waiting_archive
 from daybreak.model import (
     AlertEvent,
@@ -44,6 +45,8 @@ COMPUTED: Final = frozenset(
 )
 #: A slot that nobody came for is late after this; a trigger from outside may be an hour late on a bad day.
 GRACE: Final = timedelta(hours=2)
+#: Within this the scheduler begins a run that died again, after a pause, where its slot lets it.
+_AT_ONCE: Final = timedelta(minutes=5)
 _EARLY: Final = timedelta(minutes=10)
 #: So many runs or slots back one is looked for that says something.
 _LOOKED_AT: Final = 20
@@ -122,13 +125,14 @@ def _of_plan(
     catalog: Catalog, plan: BackupPlan | RefreshPlan, kind: str, at: datetime, *, quarantined: bool = False
 ) -> list[Condition]:
     found: list[Condition] = []
+    timed = None if plan.schedule is None else Timed(kind=kind, plan=plan.name, schedule=plan.schedule)
+    slots = [] if timed is None else catalog.slots.list(timed, until=at, limit=_LOOKED_AT)
     last = _last(catalog, plan.name, kind)
     if last is not None and last.state is not RunState.SUCCEEDED and not _made_good(catalog, plan, last):
         told = quarantined and last.failure is not None and last.failure.code == "ArchiveError"
+        told = told or _is_begun_again(catalog, last, slots, at)
         found += [] if told else [condition_of(last, _event_of(last, AlertEvent.FAILED))]
-    if plan.schedule is not None:
-        timed = Timed(kind=kind, plan=plan.name, schedule=plan.schedule)
-        slots = catalog.slots.list(timed, until=at, limit=_LOOKED_AT)
+    if timed is not None:
         found += [one for one in (_missed(catalog, timed, slots), _late(catalog, timed, slots, at)) if one is not None]
     return found
 
@@ -137,6 +141,15 @@ def _last(catalog: Catalog, plan: str, kind: str) -> Run | None:
     """The last run that says something of a plan, however many were skipped since."""
     runs = catalog.runs.list(plan=plan, kind=kind, state=_TURNED_OUT, limit=_LOOKED_AT)
     return next((run for run in runs if not is_slip(run)), None)
+
+
+def _is_begun_again(catalog: Catalog, run: Run, slots: Sequence[SlotRecord], at: datetime) -> bool:
+    """Whether a run that died is made up for just now, or will be at once: what comes of that is told."""
+    if run.state is not RunState.LOST or _is_told(catalog, run.plan, AlertEvent.FAILED):
+        return False
+    going = catalog.runs.list(plan=run.plan, kind=run.kind, state=[RunState.WAITING, RunState.RUNNING], limit=1)
+    at_once = run.ended_at is not None and at - run.ended_at < _AT_ONCE
+    return bool(going) or (at_once and any(one.run == run.id and is_open(one) for one in slots))
 
 
 def _made_good(catalog: Catalog, plan: BackupPlan | RefreshPlan, run: Run) -> bool:
@@ -210,7 +223,8 @@ def _late(catalog: Catalog, timed: Timed, slots: Sequence[SlotRecord], at: datet
     became = next((one.state for one in slots if one.slot == due), SlotState.DUE)
     # One that was left out on purpose needs nobody. One that was missed is told as that; who heard before that it is
     # late would take an end of that for good news.
-    if became is SlotState.SKIPPED or (became is SlotState.MISSED and not _is_told_late(catalog, timed.plan)):
+    told = _is_told(catalog, timed.plan, AlertEvent.LATE)
+    if became is SlotState.SKIPPED or (became is SlotState.MISSED and not told):
         return None
     return Condition(
         plan=timed.plan,
@@ -221,5 +235,5 @@ def _late(catalog: Catalog, timed: Timed, slots: Sequence[SlotRecord], at: datet
     )
 
 
-def _is_told_late(catalog: Catalog, plan: str) -> bool:
-    return any(one.plan == plan for one in catalog.alerts.list(events=[AlertEvent.LATE.value]))
+def _is_told(catalog: Catalog, plan: str, event: AlertEvent) -> bool:
+    return any(one.plan == plan for one in catalog.alerts.list(events=[event.value]))
