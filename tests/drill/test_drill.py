@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 from collections.abc import Callable
@@ -15,6 +16,7 @@ import pytest
 from drills import folders, left, server_pid, spoil, steps
 
 from daybreak.embedded.binaries import tools_folder
+from daybreak.systemd.units import Installed, scheduler_units
 from daybreak.units import show_instant
 from installation import Installation, wait_for
 
@@ -41,6 +43,16 @@ def test_a_drill_proves_the_archive_and_leaves_nothing(site: Installation):
     for before, at in (("taken ", plan["newest_proven"]["taken_at"]), ("  ", plan["last_success_at"])):
         assert f"{before}{show_instant(datetime.fromisoformat(at))}" in text
     assert "by drill local" in text
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root has something to be taken away")
+def test_a_drill_has_what_it_needs_of_root_where_the_service_begins_it(site: Installation):
+    """Its server belongs to another user: the unit took the right to become one away."""
+    unit, _ = scheduler_units(Installed(program=("/bin/true",), config=site.file, folders=()))
+    left = " ".join(re.findall(r"^CapabilityBoundingSet=(.+)$", unit.text, re.MULTILINE))
+    names = ",".join(f"+{one.removeprefix('CAP_').lower()}" for one in left.split())
+    told = site.apart("drill", "--json", wrap=("setpriv", "--no-new-privs", f"--bounding-set=-all,{names}"))
+    assert told.expect(0)["state"] == "succeeded"
 
 
 @pytest.mark.parametrize("major", [15, 18])

@@ -276,8 +276,10 @@ RestrictNamespaces=yes
 RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6 AF_NETLINK
 SystemCallFilter=@system-service
 SystemCallErrorNumber=EPERM
-# root reads and shares files of others, ends its own programs, and nothing else.
+# root reads and shares files of others, ends its own programs, becomes another user for the server of a drill, which
+# PostgreSQL wants, and nothing else.
 CapabilityBoundingSet=CAP_CHOWN CAP_DAC_OVERRIDE CAP_DAC_READ_SEARCH CAP_FOWNER CAP_FSETID CAP_KILL
+CapabilityBoundingSet=CAP_SETUID CAP_SETGID
 """
 _PODMAN: Final = """\
 # podman enters the container itself: it needs namespaces, control groups, devices and root's capabilities. Where a
