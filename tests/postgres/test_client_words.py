@@ -56,6 +56,37 @@ def test_a_file_that_the_server_misses_is_not_its_socket(server: Server):
     assert "its socket is not there" in caught.value.hint
 
 
+def test_what_the_server_or_the_way_to_it_adds_does_not_hide_what_happened(server: Server):
+    """libpq ends with a question, the server with DETAIL; a database that is closed is not one to be made."""
+    name = server.fresh()
+    role = f"r_{name}"
+    server.psql(f'CREATE ROLE "{role}" LOGIN CONNECTION LIMIT 0; REVOKE CONNECT ON DATABASE "{name}" FROM PUBLIC')
+
+    def fault(database: str = name, **keywords: str) -> SourceError:
+        with pytest.raises(SourceError) as caught:
+            client(server, database, **keywords).execute("SELECT 1")
+        return caught.value
+
+    no_folder = fault(host="/dev/null")
+    assert "failed: Not a directory" in no_folder.message
+    assert "the folder of the socket in databases." in no_folder.hint
+    full = fault("postgres", user=role)
+    assert f'too many connections for role "{role}"' in full.message
+    assert "CONNECTION LIMIT" in full.hint
+    server.psql(f'ALTER ROLE "{role}" CONNECTION LIMIT -1')
+    outside = fault(user=role)
+    assert f'permission denied for database "{name}"' in outside.message
+    assert "GRANT CONNECT" in outside.hint
+    server.psql(f'ALTER ROLE "{role}" NOLOGIN')
+    assert "LOGIN" in fault(user=role).hint
+    server.psql(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS false')
+    closed = fault()
+    assert "is not currently accepting connections" in closed.message
+    assert "daybreak repair" in closed.hint
+    server.drop_database(name)
+    server.psql(f'DROP ROLE "{role}"')
+
+
 def test_rows_hold_every_character(server: Server):
     text = 'a\u2028b\u0085c\x0bd\ne"\\ ☀'
     quoted = "E'" + text.replace("\\", "\\\\") + "'"

@@ -18,6 +18,7 @@ from daybreak.process import Runner
 #: A statement's own error. A FATAL one ends the session: then nobody knows what the statement did.
 _SQLSTATE: Final = re.compile(r"^(?:psql: error: )?ERROR:\s+([0-9A-Z]{5}): (.*)$")
 CLOSED: Final = "is not currently accepting connections"
+_ADDED: Final = re.compile(r"(DETAIL|HINT|CONTEXT|LOCATION): ")
 _NO_FILE: Final = "No such file or directory"
 GONE: Final = re.compile(r'FATAL:  database ".*" does not exist')
 _NO_CONNECTION: Final = 2  # psql's own exit status for "the connection went bad or never was"
@@ -43,10 +44,16 @@ def explain(error: CommandError, *, name: str, where: str, host: Host, runner: R
         if line := next((one for one in error.tail if reason in one and not _is_answer(one, reason)), None):
             return SourceError(f"{where}: {_plain(line)}", hint=hint.format(name=name))
     if error.status == _NO_CONNECTION:
-        return SourceError(f"{where}: {_plain(error.tail[-1]) if error.tail else 'the connection was lost'}")
+        return SourceError(f"{where}: {_what_happened(error)}")
     if error.status < 0 and not host.is_here:  # the client was ended, or the program over there
         return SourceError(f"{where}: {error.message}", hint="somebody or something ended it; run again")
     return error
+
+
+def _what_happened(error: CommandError) -> str:
+    """The line that says it: libpq and the server put what they add to it (a question, DETAIL) behind it."""
+    said = [line for line in error.tail if line.strip() and not line[0].isspace() and not _ADDED.match(line)]
+    return _plain(said[-1]) if said else "the connection was lost"
 
 
 def _is_answer(line: str, reason: str) -> bool:
@@ -66,21 +73,28 @@ _CONNECTION: Final[Mapping[str, str]] = {
     "no pg_hba.conf entry": "let this host and role in: pg_hba.conf on the server",
     "Peer authentication failed": "connect as the same system user, or over TCP with a password",
     "Ident authentication failed": "use a password, or mend pg_hba.conf on the server",
+    "is not permitted to log in": "ALTER ROLE … LOGIN, or mend the user in databases.{name}",
+    "FATAL:  permission denied for database": "GRANT CONNECT ON DATABASE … TO the role, on the server",
+    "too many connections for": "raise the CONNECTION LIMIT that is named, or end sessions nobody needs",
+    CLOSED: "`daybreak repair` opens a target that a dead run left closed",
     "FATAL:  role": "create the role, or mend the user in databases.{name}",
     "FATAL:  database": "mend the database in databases.{name}, or create it",
     "Connection refused": "is the server running, and is the port of databases.{name} right?",
     "could not translate host name": "mend the host in databases.{name}",
     "timeout expired": "is the host of databases.{name} right, and no firewall between?",
     _NO_FILE: "is the server running? its socket is not there",
+    "failed: Permission denied": "let this user into the folder of the socket, or connect over TCP with a password",
+    "failed: Not a directory": "name the folder of the socket in databases.{name}, not the socket",
     "Network is unreachable": "look at the network of this host",
     "No route to host": "look at the network of this host",
-    CLOSED: "`daybreak repair` opens a target that a dead run left closed",
     "the database system is starting up": "wait until the server is ready, then run again",
     "the database system is shutting down": "wait until the server is back, then run again",
     "the database system is in recovery mode": "wait until the server is back, then run again",
     "server closed the connection unexpectedly": "the server went away; look at its log",
     "too many clients": "raise max_connections, or end sessions nobody needs",
     "remaining connection slots are reserved": "raise max_connections, or end sessions nobody needs",
+    "SSL was required": "the server speaks no TLS: switch it on there, or mend sslmode in databases.{name}",
+    "invalid response to SSL negotiation": "something else answers there: mend host and port in databases.{name}",
     "certificate": "look at sslrootcert and the host name in databases.{name}",
     "SSL error": "look at sslmode in databases.{name}",
 }
