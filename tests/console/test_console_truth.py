@@ -329,3 +329,13 @@ def test_a_restore_is_begun_again_from_its_archive_and_target(tmp_path: Path) ->
     assert page.startswith("/archives/20261122-080003-0000/restore?")
     assert parse_qs(urlsplit(page).query) == {"database": ["prod"], "tables": ["public.a\nb.c"]}
     assert again(unknown) == "/archives"
+
+
+def test_a_fact_has_its_unit_once(tmp_path: Path) -> None:
+    with Catalog.open(tmp_path) as catalog:
+        run = ended(catalog, "refresh", "weekly", AT - timedelta(hours=9), result=BROUGHT)
+        number = catalog.runs.add_step(run.id, "swap", at=run.requested_at)
+        catalog.runs.end_step(run.id, number, at=run.requested_at, facts={"outage_ms": 1.8, "wait_s": 2.0})
+    with browser(tmp_path) as client:
+        (step,) = client.get(f"/api/runs/{run.id}").json()["steps"]
+    assert [(one["name"], one["text"]) for one in step["facts"]] == [("outage", "1.8 ms"), ("wait", "2.0 s")]

@@ -51,6 +51,7 @@ _COMMANDS: Final[Mapping[str, str]] = {
     "doctor": "daybreak doctor --tonight --alert",
 }
 #: CSI and OSC sequences, then whatever else is no text; marks that turn the direction of reading are none either.
+_UNIT: Final = re.compile(r"_(?:bytes|ms|s)$")  # of a fact's name: the value is told with it
 _ESCAPES: Final = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-_])")
 _CONTROLS: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 _OF_REPOSITORY: Final = ("check", "prune", "forget")
@@ -163,7 +164,7 @@ def archive_in(result: Mapping[str, object]) -> str:
 def facts_of(facts: Mapping[str, object]) -> tuple[Fact, ...]:
     """What a step or a run found out, as people read it."""
     return tuple(
-        Fact(name=name.removesuffix("_bytes").removesuffix("_s").replace("_", " "), text=text)
+        Fact(name=_UNIT.sub("", name).replace("_", " "), text=text)
         for name, value in facts.items()
         if (text := _fact(name, value)) != ""
     )
