@@ -81,6 +81,9 @@ def test_an_archive_or_some_tables_come_into_something_new(served: Served) -> No
         assert (wrong.status_code, f'value="{town.dev_name}_new"' in wrong.text) == (422, True)
         for new in ("-x", "a b", 'x"; DROP DATABASE prod', "../x"):
             assert ada.form(f"/archives/{archive}/restore", typed="dev", new=new).status_code == 422
+        bare = ada.form(f"/archives/{archive}/restore", typed="dev", tables="public.account\naccount")  # no schema
+        assert (bare.status_code, "with its schema" in bare.text) == (422, True)
+        assert re.search(r'<textarea[^>]*name="tables"[^>]*>\s*public\.account\naccount', bare.text)
         made = run_of(ada.form(f"/archives/{archive}/restore", typed="dev", new=f"{town.dev_name}_new"))
         assert served.ended(made) == "succeeded"
         assert town.dev.psql("SELECT count(*) FROM account", f"{town.dev_name}_new") == str(ROWS)

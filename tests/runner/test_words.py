@@ -161,6 +161,7 @@ RESCUE = {"ask": "rescue", "archive": RUN, "backup": "", "database": "dev", "tab
         (RESTORE, "confirm", ["--yes", 3]),
         (RESCUE, "tables", ["public.a", [], [""], ["a\nb"], ["a", "a"], [1], ["x" * 201], ["t"] * 2, {}, None]),
         (RESCUE, "tables", [[f"t{number}" for number in range(41)], [["a"]], ["\x1b[2J"], ["\ud800"]]),
+        (RESCUE, "tables", [["account"], ["public.a", "b"], ["a.b.c"], ['public."a'], [".a"], ["public."]]),
         (RESCUE, "schema", ["-s", "a.b", None]),
         (
             {"ask": "fetch", "repository": "r2", "snapshot": "0" * 8},

@@ -23,7 +23,8 @@ from daybreak.jobs.selection import LeftOut, Selection
 from daybreak.jobs.verdicts import in_utf8
 from daybreak.postgres.sql import identifier, qualified
 
-_NAME: Final = re.compile(r'("(?:[^"]|"")+"|[^".]+)\.("(?:[^"]|"")+"|[^".]+)')
+#: A table as somebody writes it: with its schema, quoted where SQL wants it.
+NAME: Final = re.compile(r'("(?:[^"]|"")+"|[^".]+)\.("(?:[^"]|"")+"|[^".]+)')
 _PREAMBLE: Final = {"ENCODING", "STDSTRINGS", "SEARCHPATH"}
 #: What belongs to the one table that it depends on.
 _PARTS: Final = {
@@ -103,7 +104,7 @@ def _key(table: Entry, codec: str) -> tuple[str, str]:
 
 
 def _find(name: str, tables: Mapping[tuple[str, str], Entry], selection: Selection, codec: str) -> Entry:
-    match = _NAME.fullmatch(name)
+    match = NAME.fullmatch(name)
     if match is None:
         raise UsageError(
             f"--table {name}: not a schema and a table",
@@ -312,5 +313,5 @@ def _extension_schema(one: Entry) -> str:
 
 def _last(relation: str) -> str:
     """The table's name in `schema.table`, quoted as it is there."""
-    found = _NAME.fullmatch(relation)
+    found = NAME.fullmatch(relation)
     return found[2] if found else relation

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Final, cast
 
 from daybreak.errors import UsageError
+from daybreak.jobs.tables import NAME as TABLE
 from daybreak.units import parse_instant
 
 NOW: Final = "now"
@@ -82,7 +83,12 @@ def _is_tables(value: object) -> bool:
     if not isinstance(value, tuple):
         return False
     tables = cast("tuple[object, ...]", value)
-    return 0 < len(tables) <= _MOST_TABLES and all(map(_is_text, tables)) and len(set(tables)) == len(tables)
+    return 0 < len(tables) <= _MOST_TABLES and all(map(_is_table, tables)) and len(set(tables)) == len(tables)
+
+
+def _is_table(value: object) -> bool:
+    """A name that a restore can look for; whether the archive has it is seen there."""
+    return _is_text(value) and TABLE.fullmatch(cast("str", value)) is not None
 
 
 def _is_answer(value: object) -> bool:
@@ -132,7 +138,8 @@ _HINTS: Final = {
     "slot": "it is the word now, or an instant like 2026-11-22T02:00:00-06:00",
     "until": "it is empty, or an instant like 2026-11-22T02:00:00-06:00",
     "why": f"it is some words on one line, at most {_LONGEST_TEXT} letters",
-    "tables": f"it is a list of 1 to {_MOST_TABLES} names like public.account, each once",
+    "tables": f"it is a list of 1 to {_MOST_TABLES} names like public.account, each once and with its schema; "
+    "what SQL wants quoted is quoted, what holds a dot always",
     "new": "it is empty, or a database's name of letters, digits, _ and -",
     "schema": "it is empty, or a schema's name of letters, digits, _ and -",
     "confirm": "it is empty, or the new database's name once more",
