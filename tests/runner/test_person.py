@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import json
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -207,6 +208,18 @@ def test_a_key_whose_run_never_began_begins_that_one(town: Town, listening: Call
     keys.keep(town.site.state, act, "20261125-120000-abcd")  # a runner that died before it started anything
     talk = listening()
     assert done(talk, "backup", plan="nightly", who="ada", key=KEY)["run"] == "20261125-120000-abcd"
+
+
+def test_a_key_of_what_ended_before_there_was_a_run_is_free_again(
+    town: Town, listening: Callable[[], Runner], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever mends what was wrong sends the same form, also with other words."""
+    talk = listening()
+    with monkeypatch.context() as patched:
+        patched.setattr(sys, "executable", "/bin/false")  # as while another Daybreak is being installed
+        assert "ended with 1" in talk.fault("ship", plan="nightly", who="ada", key=KEY)["message"]
+    assert town.site.json("runs")["runs"] == []
+    assert done(talk, "backup", plan="nightly", who="ada", key=KEY)["kind"] == "backup"
 
 
 def test_names_and_targets_come_from_the_configuration_alone(town: Town, listening: Callable[[], Runner]) -> None:

@@ -135,7 +135,14 @@ class Acts:
             if going is not None:
                 return _joined(going)
             trigger = _for(act.who, person) if act.who else f"{person} through {self._through}"
-            return self._begin(site, order.words, run, trigger=trigger)
+            try:
+                return self._begin(site, order.words, run, trigger=trigger)
+            except TimedOut:  # its row may come yet
+                raise
+            except DaybreakError:
+                if act.key:
+                    keys.drop(site.catalog.folder, act)
+                raise
 
     def _change(self, site: Site, request: Change, person: str) -> Reply:
         """Save another value of a key, once for each click, and wait until it counts."""

@@ -51,6 +51,12 @@ def keep(state: Path, act: Act | Change, run: str) -> None:
     _tidy(file.parent)
 
 
+def drop(state: Path, act: Act) -> None:
+    """Forget a key: what it was for was refused before there was a run, and may be asked for with other words."""
+    with contextlib.suppress(OSError):
+        _file(state, act).unlink(missing_ok=True)
+
+
 def _file(state: Path, act: Act | Change) -> Path:
     return state / _FOLDER / f"{sha256(act.key.encode()).hexdigest()[:32]}.json"
 
