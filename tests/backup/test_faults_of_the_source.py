@@ -143,6 +143,31 @@ def test_i5_a_password_is_in_no_argument_no_environment_no_log(site: Installatio
         assert b"canary-7d1f" not in path.read_bytes(), path
 
 
+def test_a_pgpass_that_libpq_passes_over_is_told(
+    site: Installation, prod: tuple[Server, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """libpq only warns of it, before it says that it has no password."""
+    server, name = prod
+    server.create_role("passer", password="right-one-4471")
+    server.psql("GRANT pg_read_all_data TO passer")
+    site.backup()
+    monkeypatch.setenv("HOME", str(tmp_path))
+    file = tmp_path / ".pgpass"
+    file.write_text("*:*:*:passer:right-one-4471\n")
+    file.chmod(0o644)
+    site.url = server.url(name, user="passer")
+    site.configure()
+    told = fails(site, 10, f"no password supplied; {file} was not read, since others may read it")
+    assert told["hint"] == f"chmod 600 {file}"
+
+
+def test_a_service_that_is_not_there(site: Installation) -> None:
+    site.backup()
+    site.url = "service=prdo"
+    site.configure()
+    fails(site, 10, 'definition of service "prdo" not found', "~/.pg_service.conf")
+
+
 def test_d2_a_role_that_is_not_there(site: Installation, prod: tuple[Server, str]) -> None:
     server, name = prod
     site.backup()

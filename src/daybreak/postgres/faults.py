@@ -7,6 +7,7 @@ Source  libpq's and the server's own messages, which come in English (LC_ALL).
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Mapping
 from typing import Final
 
@@ -18,6 +19,9 @@ from daybreak.process import Runner
 #: A statement's own error. A FATAL one ends the session: then nobody knows what the statement did.
 _SQLSTATE: Final = re.compile(r"^(?:psql: error: )?ERROR:\s+([0-9A-Z]{5}): (.*)$")
 CLOSED: Final = "is not currently accepting connections"
+#: What libpq says of a ~/.pgpass that it then does not read; the server only ever asks for a password.
+_PASSED_OVER: Final = re.compile(r'^WARNING: password file "(.+)" has group or world access')
+_PASSWORD: Final = {"password authentication failed", "no password supplied"}
 _ADDED: Final = re.compile(r"(DETAIL|HINT|CONTEXT|LOCATION): ")
 _NO_FILE: Final = "No such file or directory"
 GONE: Final = re.compile(r'FATAL:  database ".*" does not exist')
@@ -40,14 +44,25 @@ def explain(error: CommandError, *, name: str, where: str, host: Host, runner: R
     # A program that has its own word for it was there; anything else may be the way to it.
     if error.status != _NO_CONNECTION and (fault := explain_host(error, host, runner)):
         return SourceError(f"{name}: {fault.message}", hint=fault.hint)
-    for reason, hint in _CONNECTION.items():
-        if line := next((one for one in error.tail if reason in one and not _is_answer(one, reason)), None):
-            return SourceError(f"{where}: {_plain(line)}", hint=hint.format(name=name))
+    if fault := _no_session(error, name=name, where=where):
+        return fault
     if error.status == _NO_CONNECTION:
         return SourceError(f"{where}: {_what_happened(error)}")
     if error.status < 0 and not host.is_here:  # the client was ended, or the program over there
         return SourceError(f"{where}: {error.message}", hint="somebody or something ended it; run again")
     return error
+
+
+def _no_session(error: CommandError, *, name: str, where: str) -> SourceError | None:
+    """Why no session came about, with what to do; None for what is not known here."""
+    for reason, hint in _CONNECTION.items():
+        if line := next((one for one in error.tail if reason in one and not _is_answer(one, reason)), None):
+            passed = next(filter(None, map(_PASSED_OVER.match, error.tail)), None) if reason in _PASSWORD else None
+            if passed is not None:
+                said = f"{_plain(line)}; {passed[1]} was not read, since others may read it"
+                return SourceError(f"{where}: {said}", hint=f"chmod 600 {shlex.quote(passed[1])}")
+            return SourceError(f"{where}: {_plain(line)}", hint=hint.format(name=name))
+    return None
 
 
 def _what_happened(error: CommandError) -> str:
@@ -93,6 +108,7 @@ _CONNECTION: Final[Mapping[str, str]] = {
     "server closed the connection unexpectedly": "the server went away; look at its log",
     "too many clients": "raise max_connections, or end sessions nobody needs",
     "remaining connection slots are reserved": "raise max_connections, or end sessions nobody needs",
+    "definition of service": "mend service in databases.{name}, or ~/.pg_service.conf of the user who runs Daybreak",
     "SSL was required": "the server speaks no TLS: switch it on there, or mend sslmode in databases.{name}",
     "invalid response to SSL negotiation": "something else answers there: mend host and port in databases.{name}",
     "certificate": "look at sslrootcert and the host name in databases.{name}",
