@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import subprocess
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -101,6 +102,20 @@ def test_a_place_that_is_closed_or_gone_is_told(tmp_path: Path, folder: str, wor
     assert done.returncode == 3, done.stderr
     assert said.replace("{}", str(tmp_path)) in done.stderr
     assert "→" in done.stderr
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="becomes another user")
+@pytest.mark.parametrize(("words", "status"), [(["status", "--config"], 3), (["archive", "read"], 12)])
+def test_a_file_that_is_there_and_not_ours_is_no_slip_on_the_command_line(words: list[str], status: int) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        file = Path(folder, "of-root")
+        file.touch(0o600)
+        call = ["/usr/bin/setpriv", "--reuid=54321", "--clear-groups", *PROGRAM, *words, str(file)]
+        env = {"PATH": "/usr/bin:/bin", "PYTHONPATH": os.environ.get("PYTHONPATH", "")}
+        done = subprocess.run(call, cwd="/", env=env, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == status, done.stderr
+    assert f"{file} cannot be read: Permission denied" in done.stderr
 
 
 def test_a_user_without_a_home_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

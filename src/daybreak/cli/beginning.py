@@ -24,9 +24,14 @@ if TYPE_CHECKING:
 @click.option("--prod", metavar="NAME", help="Production: the container, or the database of a local server.")
 @click.option("--dev", metavar="NAME", help="The development database, found the same way.")
 @click.option("--no-dev", is_flag=True, help="There is none: backups only.")
-@click.option("--folder", type=click.Path(path_type=Path), help="The folder of the archives.")
+@click.option("--folder", type=click.Path(path_type=Path, readable=False), help="The folder of the archives.")
 @click.option("--timezone", metavar="ZONE", help="The zone of the schedules; else the one of this host.")
-@click.option("--sockets", type=click.Path(path_type=Path), multiple=True, help="Also look for local servers here.")
+@click.option(
+    "--sockets",
+    type=click.Path(path_type=Path, readable=False),
+    multiple=True,
+    help="Also look for local servers here.",
+)
 @click.option("--yes", is_flag=True, help="Ask nothing; take what is clear.")
 @verb
 def init(  # noqa: PLR0917 -- click hands options over by name

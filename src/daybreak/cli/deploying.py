@@ -58,7 +58,7 @@ def github() -> None:
     metavar="FOLDER",
     default=".github/workflows",
     show_default=True,
-    type=click.Path(path_type=Path),
+    type=click.Path(path_type=Path, readable=False),
     help="Where the workflows go.",
 )
 @click.option(

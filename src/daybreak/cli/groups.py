@@ -229,7 +229,7 @@ def archive() -> None:
 
 
 @archive.command("read")
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("file", type=click.Path(path_type=Path, readable=False))
 @verb
 def read_archive(door: Door, file: Path) -> int:
     """List what FILE holds and compare it with FILE.json, when that is there. Exit 12 on any difference."""

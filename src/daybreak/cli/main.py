@@ -49,7 +49,9 @@ def _version(context: click.Context, _option: click.Parameter, asked: bool) -> N
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog=_EPILOG,
 )
-@click.option("--config", "config_file", metavar="FILE", help="The configuration file.", type=click.Path())
+@click.option(
+    "--config", "config_file", metavar="FILE", help="The configuration file.", type=click.Path(readable=False)
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout, and nothing else.")
 @click.option(
     "--version",

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from daybreak.model import Run
     from daybreak.secret import Secret
 
-_FILE: Final = click.Path(path_type=Path)
+_FILE: Final = click.Path(path_type=Path, readable=False)
 
 
 @click.group()

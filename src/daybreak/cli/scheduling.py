@@ -149,7 +149,12 @@ def show_units(door: Door, *, timers: bool) -> None:
 @systemd.command("install")
 @click.option("--timers", is_flag=True, help="A timer for every plan, instead of the scheduler's service.")
 @click.option(
-    "--to", metavar="FOLDER", default=_FOLDER, show_default=True, type=click.Path(path_type=Path), help="Where they go."
+    "--to",
+    metavar="FOLDER",
+    default=_FOLDER,
+    show_default=True,
+    type=click.Path(path_type=Path, readable=False),
+    help="Where they go.",
 )
 @verb
 def install_units(door: Door, *, timers: bool, to: Path) -> None:

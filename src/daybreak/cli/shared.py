@@ -34,7 +34,9 @@ def away_text(outage_ms: float | None) -> str:
 def verb(body: _Body) -> _Body:
     """Give a verb `--config` and `--json` behind it too, and the `Door` as first argument."""
 
-    @click.option("--config", "config_file", metavar="FILE", help="The configuration file.", type=click.Path())
+    @click.option(
+        "--config", "config_file", metavar="FILE", help="The configuration file.", type=click.Path(readable=False)
+    )
     @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout, and nothing else.")
     @click.pass_obj
     @functools.wraps(body)

@@ -219,7 +219,7 @@ def ship(door: Door, name: str | None) -> None:
     "--to",
     "to",
     metavar="FILE",
-    type=click.Path(path_type=Path),
+    type=click.Path(path_type=Path, readable=False),
     help="Where the archive goes; else into the state folder, as a recorded run.",
 )
 @click.option("--repository", "name", metavar="NAME", help="The repository; may be left out where there is one.")
@@ -256,7 +256,12 @@ def _fetched_text(run: Run) -> str:
 
 @click.command("recovery-kit")
 @click.option(
-    "--to", "to", metavar="FOLDER", type=click.Path(path_type=Path), default=Path(), help="Where the page is written."
+    "--to",
+    "to",
+    metavar="FOLDER",
+    type=click.Path(path_type=Path, readable=False),
+    default=Path(),
+    help="Where the page is written.",
 )
 @verb
 def recovery_kit(door: Door, to: Path) -> None:
