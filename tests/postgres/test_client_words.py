@@ -122,13 +122,14 @@ def test_the_file_of_a_service_cannot_change_them_either(
     assert row == {"zone": "UTC", "database": "template1", "name": "daybreak:test", "encoding": "UTF8"}
 
 
-def test_a_role_that_is_set_for_the_database_counts_unless_the_address_says_another(server: Server):
+def test_a_role_that_is_set_for_the_database_counts_unless_ours_has_another_there(server: Server):
     """It may be what gives our role its rights, so it is not pinned."""
     name = server.fresh()
     server.psql(f'ALTER DATABASE "{name}" SET role = pg_monitor')
     ask = "SELECT current_user::text AS name"
     assert client(server, name).query(ask) == [{"name": "pg_monitor"}]
-    assert client(server, name, options="-c role=none").query(ask) == [{"name": server.user}]
+    server.psql(f'ALTER ROLE "{server.user}" IN DATABASE "{name}" SET role = \'none\'')
+    assert client(server, name).query(ask) == [{"name": server.user}]
     server.drop_database(name)
 
 
