@@ -327,3 +327,11 @@ def test_a_writer_that_never_ends_is_named_as_what_it_is(tmp_path: Path, monkeyp
         other.execute("ROLLBACK")
         other.close()
         catalog.runs.insert(a_run("a"))
+
+
+@pytest.mark.parametrize("name", ["a%20b", "what?mode=ro", "a#b", "ä 'b\"", ":memory:"])
+def test_a_folder_may_have_any_name(tmp_path: Path, name: str) -> None:
+    with Catalog.open(tmp_path / name) as catalog:
+        catalog.runs.insert(a_run("a"))
+    with Catalog.look(tmp_path / name) as catalog:
+        assert catalog.runs.get("a") is not None

@@ -589,3 +589,9 @@ def test_odd_names_and_passwords_are_refused_in_words(accounts: Accounts) -> Non
     assert accounts.users.add("José", PASSWORD, Role.VIEWER, NOON, HOST).name == "José"
     with pytest.raises(UsageError, match="already"):
         accounts.users.add("josé".upper(), PASSWORD, Role.VIEWER, NOON, HOST)
+
+
+def test_the_folder_of_the_console_may_have_any_name(tmp_path: Path) -> None:
+    with open_accounts(tmp_path / "a%20b?mode=ro") as found:
+        filled(found)
+    assert (tmp_path / "a%20b?mode=ro" / found.path.name).is_file()
