@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import socket
@@ -229,6 +230,28 @@ def test_installing_twice_changes_nothing(
     assert all(text.strip() in shown for text, _ in before.values())
     assert f"ReadWritePaths=-{tmp_path}/archives" in shown
     assert f"ReadWritePaths=-{tmp_path}/state" in shown
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="makes files of root")
+def test_the_user_of_the_console_never_comes_into_the_group_of_root(
+    tmp_path: Path, file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Root, who called Daybreak before there was a group, made the state folder; secrets of root's are 0640 at most."""
+    state, to = tmp_path / "state", tmp_path / "units"
+    to.mkdir()
+    file.chmod(0o640)
+    assert call("--config", str(file), "console", "first") == 0
+    assert state.stat().st_gid == 0
+    capsys.readouterr()
+    assert call("--config", str(file), "systemd", "install", "--to", str(to), "--json") == 0
+    assert json.loads(capsys.readouterr().out)["first"] == [
+        "groupadd --system daybreak",
+        f"chgrp -R daybreak {state}",
+        f"chgrp daybreak {file}",
+        "useradd --system --no-create-home --shell /usr/sbin/nologin --gid daybreak daybreak-console",
+        f"chown -R daybreak-console: {state}/console",
+    ]
+    assert "Group=daybreak" in (to / "daybreak-console.service").read_text().splitlines()
 
 
 def test_a_folder_that_is_not_there_and_no_schedule_are_told(

@@ -141,7 +141,7 @@ def systemd() -> None:
 @verb
 def show_units(door: Door, *, timers: bool) -> None:
     """Print the unit files for this configuration."""
-    found = _units(door, timers=timers)
+    _, _, found = _units(door, timers=timers)
     text = "\n".join(f"# ==> {unit.name}\n{unit.text}" for unit in found)
     say(door, {"units": {unit.name: unit.text for unit in found}}, text.rstrip())
 
@@ -159,21 +159,23 @@ def show_units(door: Door, *, timers: bool) -> None:
 @verb
 def install_units(door: Door, *, timers: bool, to: Path) -> None:
     """Write the unit files; a second time changes nothing."""
-    from daybreak.site.units import install, wants_user  # noqa: PLC0415 -- keeps --help fast
+    from daybreak.site.units import install, to_do_first  # noqa: PLC0415 -- keeps --help fast
 
-    found = _units(door, timers=timers)
+    settings, state, found = _units(door, timers=timers)
     changed = install(found, to)
     lines = [f"{to / name}: {'written' if new else 'as it was'}" for name, new in changed.items()]
     names = [name for name in changed if not timers or name.endswith(".timer")]
-    lines += [f"first: {one}" for one in wants_user(found)]
+    first = to_do_first(found, settings, state)
+    lines += [f"first: {one}" for one in first]
     if any(changed.values()):
         lines.append(f"now: systemctl daemon-reload && systemctl enable --now {' '.join(names)}")
-    say(door, {"folder": str(to), "changed": changed, "enable": names}, "\n".join(lines))
+    say(door, {"folder": str(to), "changed": changed, "first": first, "enable": names}, "\n".join(lines))
 
 
-def _units(door: Door, *, timers: bool) -> Any:  # noqa: ANN401 -- tuple[Unit, ...], imported lazily
+def _units(door: Door, *, timers: bool) -> Any:  # noqa: ANN401 -- what they are made from, and the units; imported lazily
     from daybreak.site import load, state_of  # noqa: PLC0415 -- keeps --help fast
     from daybreak.site.units import units  # noqa: PLC0415 -- keeps --help fast
 
     settings = load(Path(door.config) if door.config else None)
-    return units(settings, state_of(settings), timers=timers)
+    state = state_of(settings)
+    return settings, state, units(settings, state, timers=timers)

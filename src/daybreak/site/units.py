@@ -58,17 +58,36 @@ def install(found: tuple[Unit, ...], folder: Path) -> dict[str, bool]:
     return changed
 
 
-def wants_user(found: tuple[Unit, ...]) -> list[str]:
-    """The command that makes the console's user, where a unit wants him and he is not there."""
+def to_do_first(found: tuple[Unit, ...], settings: Settings, state: Path) -> list[str]:
+    """The commands that make what the console's unit stands on, where that is not as it should be."""
     console = next((unit for unit in found if unit.name == CONSOLE), None)
     if console is None:
         return []
+    group = next(line[6:] for line in console.text.splitlines() if line.startswith("Group="))
+    lines: list[str] = []
     try:
-        pwd.getpwnam(CONSOLE_USER)
+        gid = grp.getgrnam(group).gr_gid
     except KeyError:
-        group = next(line[6:] for line in console.text.splitlines() if line.startswith("Group="))
-        return [f"useradd --system --no-create-home --shell /usr/sbin/nologin --gid {group} {CONSOLE_USER}"]
-    return []
+        lines.append(f"groupadd --system {shlex.quote(group)}")
+        gid = -1
+    if not state.exists():
+        lines.append(shlex.join(["install", "-d", "-m", "2770", "-g", group, str(state)]))
+    elif state.stat().st_gid == 0:  # made by root alone, before anybody had a say
+        lines.append(shlex.join(["chgrp", "-R", group, str(state)]))
+    status = settings.path.stat()
+    if not status.st_mode & 0o004 and status.st_gid != gid:
+        lines.append(shlex.join(["chgrp", group, str(settings.path)]))
+    uid = -1
+    try:
+        uid = pwd.getpwnam(CONSOLE_USER).pw_uid
+    except KeyError:
+        call = ["useradd", "--system", "--no-create-home", "--shell", "/usr/sbin/nologin", "--gid", group, CONSOLE_USER]
+        lines.append(shlex.join(call))
+    own = settings.console.state or state / "console"
+    with contextlib.suppress(OSError):  # not there yet
+        if any(one.stat().st_uid != uid for one in (own, *own.iterdir())):  # `daybreak console first` by root was first
+            lines.append(shlex.join(["chown", "-R", f"{CONSOLE_USER}:", str(own)]))
+    return lines
 
 
 def _program() -> tuple[str, ...]:
@@ -78,11 +97,12 @@ def _program() -> tuple[str, ...]:
 
 
 def _group(settings: Settings, state: Path) -> str:
-    """The group whose members may read the state folder and ask the runner."""
+    """The group whose members may read the state folder and ask the runner; never root's, which may read secrets."""
     if settings.server is not None:
         return settings.server.group
     with contextlib.suppress(OSError, KeyError):
-        return grp.getgrgid(state.stat().st_gid).gr_name
+        if (gid := state.stat().st_gid) != 0:
+            return grp.getgrgid(gid).gr_name
     return GROUP
 
 
