@@ -170,7 +170,20 @@ TEMPORAL = """
 CREATE EXTENSION btree_gist;
 CREATE TABLE app.stay (room int, at daterange, who text, PRIMARY KEY (room, at WITHOUT OVERLAPS));
 INSERT INTO app.stay VALUES (1, '[2020-01-01,2020-02-01)', 'prod'), (2, '[2020-01-01,2020-02-01)', 'prod');
+CREATE TABLE app.floor (no int, at daterange, PRIMARY KEY (no, at WITHOUT OVERLAPS)) PARTITION BY LIST (no);
+CREATE TABLE app.first PARTITION OF app.floor FOR VALUES IN (1);
+CREATE TABLE app.room (no int, floor int, at daterange, PRIMARY KEY (no, at WITHOUT OVERLAPS),
+    CONSTRAINT "50%" FOREIGN KEY (floor, PERIOD at) REFERENCES app.floor (no, PERIOD at));
+CREATE TABLE app.guest (room int, at daterange) PARTITION BY LIST (room);
+CREATE TABLE app.one PARTITION OF app.guest FOR VALUES IN (1);
+ALTER TABLE app.guest ADD CONSTRAINT slept FOREIGN KEY (room, PERIOD at) REFERENCES app.room (no, PERIOD at);
+INSERT INTO app.floor VALUES (1, '[2020-01-01,2020-02-01)');
+INSERT INTO app.room VALUES (1, 1, '[2020-01-01,2020-02-01)');
+INSERT INTO app.guest VALUES (1, '[2020-01-02,2020-01-04)');
 """
+KEYS = """
+SELECT conrelid::regclass::text, conname, condeferrable, condeferred, convalidated
+  FROM pg_constraint WHERE contype = 'f' ORDER BY 1, 2"""
 
 
 @pytest.mark.parametrize("site", [15, 18], indirect=True)
@@ -197,6 +210,26 @@ def test_rows_that_no_key_tells_apart_are_there_once(site: Couple) -> None:
     keep(site, {"table": "app.code", "where": "code IS NOT NULL", "conflict": "production"})
     site.refresh()
     assert dev.psql("SELECT * FROM app.code ORDER BY 1, 2", name) == "a|1\n|2\n|3"
+
+
+def test_rows_that_a_key_of_periods_refers_to_go_on(site: Couple) -> None:
+    dev, name = site.dev, site.dev_db
+    site.prod.psql(TEMPORAL, site.prod_db)
+    site.refresh("--fresh")
+    keep(site, {"table": "app.room"}, {"table": "app.first"})
+    dev.psql("INSERT INTO app.floor VALUES (1, '[2020-03-01,2020-04-01)')", name)
+    dev.psql("INSERT INTO app.room VALUES (7, 1, '[2020-03-02,2020-03-09)')", name)
+    for _ in range(2):
+        site.refresh()
+        assert dev.psql("SELECT no, at FROM app.room ORDER BY no", name) == (
+            "1|[2020-01-01,2020-02-01)\n7|[2020-03-02,2020-03-09)"
+        )
+        assert dev.psql("SELECT count(*) FROM app.floor", name) == "2"
+        assert dev.psql(KEYS, name) == site.prod.psql(KEYS, site.prod_db)
+    dev.psql("DELETE FROM app.guest; DELETE FROM app.room WHERE no = 1", name)
+    said = site.refresh(expect=15)
+    assert 'foreign key constraint "slept"' in said["message"]
+    assert "what refers to them" in said["hint"]
 
 
 def test_sequences_of_defaults_go_on_behind_the_rows_within_their_bounds(site: Couple) -> None:
@@ -286,7 +319,7 @@ def test_nothing_acts_on_rows_that_go_on(site: Couple) -> None:
             {"table": "app.team", "conflict": "fail"},
             ("2 rows of app.team are in production's data too, by id",),
         ),
-        (OF_DEV, "", {"table": "app.flag"}, ("flag_team_fkey", "keep the rows that they refer to")),
+        (OF_DEV, "", {"table": "app.flag"}, ("flag_team_fkey", "keep what they refer to", "as well")),
         ("", "", {"table": "app.loose", "conflict": "production"}, ("app.loose has no unique key", '"production"')),
         (
             "",

@@ -21,7 +21,7 @@ from daybreak.units import show_count
 _FOREIGN_KEY: Final = "23503"
 _UNIQUE: Final = "23505"
 _HINTS: Final = {
-    _FOREIGN_KEY: "keep the rows that they refer to as well (their table in keep), or narrow where",
+    _FOREIGN_KEY: "keep what they refer to, and what refers to them, as well (their tables in keep), or narrow where",
     _UNIQUE: "another key than the one that rows are matched by says that they are the same; narrow where",
 }
 

@@ -25,22 +25,33 @@ from daybreak.replacement import Conflict, KeptRows
 END: Final = b"\\.\n"
 #: The session is an ordinary one again: foreign keys are checked in no other.
 _HEARD: Final = UNHEARD.replace("'replica'", "'origin'")
-#: What tables and their partitions do by themselves, each for itself; what keys check goes on.
+#: What tables and their partitions do by themselves, each for itself; what keys check goes on. And a key of periods
+#: (PostgreSQL 18) waits for the last row: no row matches another by what it refers to, so all are replaced.
 _ACTING: Final = """
 CREATE TEMPORARY TABLE daybreak_acting ON COMMIT DROP AS
-WITH kept (oid) AS (SELECT unnest(ARRAY[{oids}]::oid[]))
-SELECT tgrelid::regclass AS relation, format('TRIGGER %I', tgname) AS what, tgenabled = 'A' AS always
-  FROM pg_trigger LEFT JOIN pg_constraint c ON c.oid = tgconstraint
- WHERE tgrelid IN (SELECT oid FROM kept UNION SELECT relid FROM kept, pg_partition_tree(kept.oid))
-   AND coalesce(contype, 't') = 't' AND tgenabled IN ('O', 'A')
-UNION ALL
-SELECT ev_class::regclass, format('RULE %I', rulename), ev_enabled = 'A'
-  FROM pg_rewrite JOIN kept ON kept.oid = ev_class WHERE ev_enabled IN ('O', 'A')"""
-#: ONLY: what is off in one partition stays off.
+WITH kept (oid) AS (SELECT unnest(ARRAY[{oids}]::oid[])),
+acting (relation, what, always) AS (
+    SELECT tgrelid::regclass, format('TRIGGER %I', tgname), tgenabled = 'A'
+      FROM pg_trigger LEFT JOIN pg_constraint c ON c.oid = tgconstraint
+     WHERE tgrelid IN (SELECT oid FROM kept UNION SELECT relid FROM kept, pg_partition_tree(kept.oid))
+       AND coalesce(contype, 't') = 't' AND tgenabled IN ('O', 'A')
+    UNION ALL
+    SELECT ev_class::regclass, format('RULE %I', rulename), ev_enabled = 'A'
+      FROM pg_rewrite JOIN kept ON kept.oid = ev_class WHERE ev_enabled IN ('O', 'A'))
+-- ONLY: what is off in one partition stays off
+SELECT format('ONLY %s', relation) AS relation, format('DISABLE %s', what) AS off,
+       format('ENABLE %s %s', CASE WHEN always THEN 'ALWAYS' END, what) AS again FROM acting
+ UNION ALL
+SELECT conrelid::regclass::text, format('ALTER CONSTRAINT %I DEFERRABLE', conname),
+       format('ALTER CONSTRAINT %I NOT DEFERRABLE', conname)
+  FROM pg_constraint c
+ WHERE contype = 'f' AND conparentid = 0 AND NOT condeferrable
+   AND to_jsonb(c) @> '{{"conperiod": true, "conenforced": true}}'
+   AND confrelid IN (SELECT oid FROM kept UNION SELECT relid FROM kept, pg_partition_ancestors(kept.oid))"""
 _SWITCH: Final = """
 DO $$ DECLARE one record; BEGIN
     FOR one IN SELECT * FROM pg_temp.daybreak_acting LOOP
-        EXECUTE format('ALTER TABLE ONLY %s %s %s', one.relation, {mode}, one.what);
+        EXECUTE format('ALTER TABLE %s %s', one.relation, one.{way});
     END LOOP;
 END $$"""
 
@@ -204,7 +215,7 @@ def load_statements(carried: Sequence[Carried]) -> Iterator[str]:
     yield "BEGIN"
     yield UNHEARD
     yield _ACTING.format(oids=", ".join(str(one.table.oid) for one in carried))
-    yield _SWITCH.format(mode="'DISABLE'")
+    yield _SWITCH.format(way="off")
     for number, one in enumerate(carried):
         yield (
             f"CREATE TEMPORARY TABLE daybreak_kept_{number} ON COMMIT DROP AS SELECT {one.names} FROM {one.table.sql} "
@@ -218,7 +229,7 @@ def load_statements(carried: Sequence[Carried]) -> Iterator[str]:
         yield from _set_sequences(one.table)
     yield "SET CONSTRAINTS ALL IMMEDIATE"  # a table whose rows wait for a check cannot be altered
     yield UNHEARD
-    yield _SWITCH.format(mode="CASE WHEN one.always THEN 'ENABLE ALWAYS' ELSE 'ENABLE' END")
+    yield _SWITCH.format(way="again")
     yield "COMMIT"
 
 
