@@ -180,6 +180,40 @@ def test_what_a_table_needs_comes_along(site: Couple) -> None:
     assert names >= {"t", "mood", "some", "fine", "next", "shared"}
 
 
+COMMENTED = """
+CREATE SCHEMA a; COMMENT ON SCHEMA a IS 'schema';
+CREATE TYPE a.mood AS ENUM ('sad', 'glad'); COMMENT ON TYPE a.mood IS 'type';
+CREATE FUNCTION a.fine(a.mood) RETURNS boolean LANGUAGE sql IMMUTABLE AS 'SELECT true';
+COMMENT ON FUNCTION a.fine(a.mood) IS 'function';
+CREATE TABLE a.up (id int PRIMARY KEY);
+CREATE TABLE a.t (id serial PRIMARY KEY, m a.mood, n int, up int REFERENCES a.up);
+COMMENT ON TABLE a.up IS 'up'; COMMENT ON TABLE a.t IS 'table'; COMMENT ON COLUMN a.t.m IS 'column';
+CREATE INDEX by_m ON a.t (m); CREATE STATISTICS a.both ON m, n FROM a.t;
+ALTER TABLE a.t ADD CONSTRAINT fine CHECK (a.fine(m)), ADD CONSTRAINT late CHECK (n > 3) NOT VALID;
+COMMENT ON CONSTRAINT t_pkey ON a.t IS 'key'; COMMENT ON CONSTRAINT fine ON a.t IS 'check';
+COMMENT ON CONSTRAINT late ON a.t IS 'late check'; COMMENT ON CONSTRAINT t_up_fkey ON a.t IS 'foreign key';
+COMMENT ON INDEX a.by_m IS 'index'; COMMENT ON STATISTICS a.both IS 'statistics';
+COMMENT ON SEQUENCE a.t_id_seq IS 'sequence';
+"""
+EMPTY = """
+ALTER TABLE a.t ADD CONSTRAINT no_gap NOT NULL n NOT VALID; COMMENT ON CONSTRAINT no_gap ON a.t IS 'no gap';
+"""
+
+
+@pytest.mark.parametrize("major", [15, 18])
+def test_comments_come_along(couple: Coupling, servers: Servers, major: int) -> None:
+    name = servers[major].fresh()
+    site = couple(name, majors=(major, major))
+    site.prod.psql(COMMENTED + (EMPTY if major >= 18 else ""), name)
+    site.backup()
+    said = "SELECT description FROM pg_description WHERE objoid >= 16384 ORDER BY 1"
+    there = set(site.prod.psql(said, name).splitlines())
+    before = set(site.dev.psql(said, site.dev_db).splitlines())
+    rescue(site, "a.t", schema="help")
+    come = {one for one in site.dev.psql(said, site.dev_db).splitlines() if not one.startswith("a.t of ")} - before
+    assert come == there - {"schema", "up", "foreign key"}
+
+
 @pytest.mark.parametrize("majors", [(15, 15), (18, 18)])
 def test_a_range_of_ones_own_comes_along(couple: Coupling, servers: Servers, majors: tuple[int, int]) -> None:
     name = servers[majors[0]].fresh()

@@ -35,8 +35,9 @@ _PARTS: Final = {
     "CHECK CONSTRAINT",
     "INDEX",
     "STATISTICS",
-    "COMMENT",
 }
+#: Whose comments stay: the schema is another one, an extension its server's, a parent not wanted itself.
+_UNSAID: Final = {"SCHEMA", "EXTENSION", "TABLE"}
 #: What ties tables together: it comes along where all of them do.
 _TIES: Final = {"FK CONSTRAINT", "TABLE ATTACH", "INDEX ATTACH"}
 #: What a table does by itself, or for whom: it stays behind.
@@ -164,6 +165,11 @@ class _Picking:
             # A check that is not validated may be one of a domain.
             return any(
                 other in self.tables or (other in self.chosen and self._kind(other) == "DOMAIN")
+                for other in one.dependencies
+            )
+        if one.kind == "COMMENT":
+            return any(
+                other in self.tables or (other in self.chosen and self._kind(other) not in _UNSAID)
                 for other in one.dependencies
             )
         if one.kind in _TIES:
