@@ -55,8 +55,11 @@ def test_what_functions_call_comes_along(site: Couple) -> None:
     assert "has to be in there as it is in production" in said
     assert site.dev.psql("SELECT count(*) FROM pg_namespace WHERE nspname = 'back'", site.dev_db) == "0"
     site.dev.psql(SCHEMA.partition("CREATE TABLE")[0].replace("CREATE EXTENSION hstore;", ""), site.dev_db)
-    rescue(site, "public.called")
+    said = site.json("restore", "latest", "--to", "dev", "--table", "public.called", "--as-schema", "back")
     assert site.dev.psql("TABLE back.called", site.dev_db) == "x|X"
+    # what they call is the one of util there, and that is said
+    told = [note.partition(" names ")[0] for note in said["notes"]]
+    assert told == ["FUNCTION util.middle(text)", "FUNCTION util.outer(text)"]
     routines = "SELECT proname FROM pg_proc WHERE pronamespace = 'back'::regnamespace ORDER BY 1"
     assert site.dev.psql(routines, site.dev_db).splitlines() == ["Inner", "middle", "outer"]
 

@@ -44,6 +44,9 @@ from daybreak.units import rfc3339
 _LONGEST_NAME_BYTES: Final = 63
 _TAKEN: Final = {"42P07", "42710", "42723"}  # a relation, a type, a function of that name
 _DEADLINE: Final = timedelta(hours=2)
+_BY_NAME: Final = (
+    "names tables or functions in its text: it goes on meaning those of their own schemas, not the new one"
+)
 
 
 def rescue(
@@ -108,7 +111,8 @@ def _rescue(
         rehearsal.require(AGAIN)
         _require_extensions(held, wanted)
         facts.update(tables=len(wanted.tables), items=len(wanted.selection.restored))
-    run.result.update(tables=list(wanted.asked), left_out=rehearsal.left_out, notes=list(rehearsal.notes))
+    notes = [*rehearsal.notes, *(f"{one} {_BY_NAME}" for one in wanted.by_name)]
+    run.result.update(tables=list(wanted.asked), left_out=rehearsal.left_out, notes=notes)
     work = Rebuild(
         run=run,
         held=held,

@@ -51,6 +51,7 @@ _WITH_SCHEMA: Final = re.compile(r'WITH SCHEMA ("(?:[^"]|"")+"|[^\s;]+);')
 _CREATED: Final = re.compile(r'CREATE (?:UNLOGGED )?TABLE ((?:"(?:[^"]|"")+"|[^\s".(]+)\.(?:"(?:[^"]|"")+"|[^\s".(]+))')
 _BODY: Final = "\n    AS "  # of a routine; what one without it (BEGIN ATOMIC) calls, PostgreSQL knows
 _CALL: Final = re.compile(r'(?:("(?:[^"]|"")+"|[\w$]+)\s*\.\s*)?("(?:[^"]|"")+"|[\w$]+)\s*\(')
+_NAMED: Final = re.compile(r'("(?:[^"]|"")+"|[\w$]+)\s*\.\s*("(?:[^"]|"")+"|[\w$]+)')
 _INHERITS: Final = re.compile(r"^\)\s*INHERITS \((.+)\)", re.MULTILINE)
 
 
@@ -63,6 +64,7 @@ class Rescue:
     names: tuple[tuple[str, str], ...]  # the same as text, whatever the archive's encoding
     asked: tuple[str, ...]  # as they are written in the archive, `schema.name`, as text
     extensions: Mapping[str, str]  # that these tables need -> the schema that it is in
+    by_name: tuple[str, ...]  # routines whose text names what comes along, which stays where it was for them
 
 
 def narrow(selection: Selection, wanted: Sequence[str], *, codec: str = "utf-8") -> Rescue:
@@ -97,6 +99,7 @@ def narrow(selection: Selection, wanted: Sequence[str], *, codec: str = "utf-8")
         names=tuple(picked),
         asked=names,
         extensions={one.name: _extension_schema(one) for one in chosen if one.kind == "EXTENSION"},
+        by_name=tuple(one.label for one in chosen if picking.names_what_comes(one)),
     )
 
 
@@ -225,6 +228,16 @@ class _Picking:
                 seen.add(one)
                 waiting += self.by_id[one].dependencies
         return not any("TABLE" in self._kind(one) or "VIEW" in self._kind(one) for one in seen)
+
+    def names_what_comes(self, one: Entry) -> bool:
+        """Whether a routine's text calls one that comes along, or names a wanted table with its schema."""
+        if one.kind not in {"FUNCTION", "PROCEDURE"}:
+            return False
+        body = (one.definition or "").partition(_BODY)[2]
+        named = {(_plain(schema), _plain(name)) for schema, name in _NAMED.findall(body)}
+        return any(other in self.chosen for other in self._called(one)) or any(
+            (self.by_id[table].schema, self.by_id[table].name) in named for table in self.tables
+        )
 
     def _kind(self, number: int) -> str:
         return self.by_id[number].kind if number in self.by_id else ""
