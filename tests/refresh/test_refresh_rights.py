@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -193,3 +194,30 @@ def test_what_an_owner_took_from_himself_stays_away(couple: Coupling, servers: S
     assert site.dev.psql(own, site.dev_db) == "default r|DELETE SELECT\nlater|DELETE SELECT\nt|SELECT"
     site.drop()
     prod.drop_database(name)
+
+
+@pytest.mark.usefixtures("roles")
+def test_many_rights_need_few_programs(couple: Coupling, small: str, tmp_path: Path) -> None:
+    """Behind ssh each program takes its time to begin."""
+    site = couple(small)
+    calls = tmp_path / "calls"
+    calls.touch()
+    calls.chmod(0o666)
+    site.fake_tool("psql", f'echo call >>{calls}; exec "$real" "$@"')
+    site.refresh()
+    few = len(calls.read_text().splitlines())
+    site.prod.psql(
+        "DO $$ BEGIN FOR n IN 1..300 LOOP EXECUTE format('CREATE TABLE \"%s''s \\:x;\" (n int)', n); END LOOP; END $$",
+        small,
+    )
+    site.refresh("--fresh")
+    site.dev.psql("GRANT SELECT, INSERT, UPDATE ON ALL TABLES IN SCHEMA public TO reader, PUBLIC", site.dev_db)
+    before = site.dev.psql(RIGHTS, site.dev_db)
+    calls.write_text("")
+    said = site.refresh()
+    assert said["proof"]["different"] == 0
+    steps = {one["name"]: one["facts"] for one in site.json("run", "show", said["run"])["steps"]}
+    assert steps["carry over"]["grants"] > 1800
+    assert len(calls.read_text().splitlines()) < few + 10
+    assert site.dev.psql(RIGHTS, site.dev_db) == before
+    assert site.clean() == []

@@ -286,7 +286,10 @@ class Rebuild:
             facts = shadow.facts_of(self.held.server, self.held.name)
             shadow.hand_over(self.held.server, self.name, self.how.owner or facts.owner)
             shadow.carry_over(self.held.server, self.name, facts)
-            said["grants"] = grants.carry_over(self.held.server, old=self.held.name, new=self.name)
+            self.run.private.mkdir(mode=0o700, parents=True, exist_ok=True)
+            said["grants"] = grants.carry_over(
+                self.held.server, old=self.held.name, new=self.name, script=self.run.private / "grants.sql"
+            )
 
     @contextlib.contextmanager
     def flushing(self, *, wanted: bool) -> Generator[None]:

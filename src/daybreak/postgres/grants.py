@@ -11,12 +11,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from importlib.resources import files
+from pathlib import Path
 from typing import Any, Final
 
 from daybreak.postgres.client import Postgres
-from daybreak.postgres.shadow import quietly
-from daybreak.postgres.sql import identifier, portions
+from daybreak.postgres.shadow import UNHEARD
+from daybreak.postgres.sql import identifier
 
 _DEFAULTS: Final = """
 SELECT pg_get_userbyid(d.defaclrole) AS role, n.nspname AS schema, d.defaclobjtype AS kind,
@@ -50,6 +52,7 @@ _COUNTS_FOR: Final = {
 #: Kinds of which there may be many, and few with rights of their own.
 _MANY: Final = {"COLUMN", "LARGE OBJECT"}
 _AT_ONCE: Final = 100
+_DEADLINE: Final = timedelta(hours=2)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -195,8 +198,11 @@ def default_statements(old: Rights, schemas: Iterable[str]) -> Iterator[str]:
             yield f"{subject} GRANT {grant.privilege} ON {_KINDS[one.kind]} {grant.to}"
 
 
-def carry_over(server: Postgres, *, old: str, new: str) -> int:
-    """Give the objects of database `new` the rights that they have in `old`; how many statements that took."""
+def carry_over(server: Postgres, *, old: str, new: str, script: Path) -> int:
+    """Give the objects of database `new` the rights that they have in `old`; how many statements that took.
+
+    They go by the file `script`: a program for each hundred of them takes its time where it begins behind ssh.
+    """
     had = rights_of(server, old)
     if not had.defaults and all(item.grants is None for item in had.items):
         return 0
@@ -204,8 +210,14 @@ def carry_over(server: Postgres, *, old: str, new: str) -> int:
     has = rights_of(server, new, everything=many)
     schemas = [item.schema for item in has.items if item.kind == "SCHEMA"]
     wanted = [*statements(had, has.items), *default_statements(had, schemas)]
-    for some in portions(wanted, most=_AT_ONCE):
-        quietly(server, new, "; ".join(some))
+    try:
+        with script.open("w", encoding="utf-8") as file:
+            file.write(f"{UNHEARD};\n")
+            for begin in range(0, len(wanted), _AT_ONCE):
+                file.writelines(f"{one};\n" for one in ("BEGIN", *wanted[begin : begin + _AT_ONCE], "COMMIT"))
+        server.script(script, dbname=new, deadline=_DEADLINE, on_stderr=lambda _line: None)
+    finally:
+        script.unlink(missing_ok=True)
     return len(wanted)
 
 

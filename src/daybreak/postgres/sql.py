@@ -46,13 +46,13 @@ def derived_name(base: str, suffix: str) -> str:
     return f"{base.encode()[:room].decode('utf-8', 'ignore')}_{suffix}"
 
 
-def portions(statements: Iterable[str], *, most: int | None = None) -> Iterator[list[str]]:
-    """Statements in portions that a command line takes on every way, of at most so many."""
+def portions(statements: Iterable[str]) -> Iterator[list[str]]:
+    """Statements in portions that a command line takes on every way."""
     portion: list[str] = []
     total = 0
     for one in statements:
         size = weight(one)
-        if portion and (len(portion) == most or total + size > _COMMAND_BYTES):
+        if portion and total + size > _COMMAND_BYTES:
             yield portion
             portion, total = [], 0
         portion.append(one)
