@@ -179,3 +179,11 @@ def test_long_commands_over_ssh(deploy: Deploy, podman_engine: Engine, vps: Sshd
     assert site.refresh("--first")["proof"]["different"] == 0
     # A psql with this ends in no server of this host.
     assert f"no way from here into container {DEV} on vps" in seen.read_text()
+    hooks.clear()
+    configure()
+    kept = ", ".join(f"{{ table = 'public.\"記録表{number}\"' }}" for number in range(1, 31))
+    site.more = f"keep = [{kept}]\n"
+    site.configure()
+    site.dev.psql('INSERT INTO "記録表1" VALUES (7)')
+    site.refresh("--first")
+    assert site.dev.psql('SELECT "認証済みの記録項目1" FROM "記録表1"') == "7"

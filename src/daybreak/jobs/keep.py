@@ -14,7 +14,17 @@ from daybreak.errors import CommandError, RefreshError
 from daybreak.jobs.run import RunContext
 from daybreak.jobs.target import Held
 from daybreak.postgres.faults import SqlError
-from daybreak.postgres.kept import END, Carried, Table, in_order, load_statements, match, read_statement, tables_of
+from daybreak.postgres.kept import (
+    COPY,
+    END,
+    Carried,
+    Table,
+    in_order,
+    load_statements,
+    match,
+    read_statement,
+    tables_of,
+)
 from daybreak.replacement import KeptRows
 from daybreak.units import show_count
 
@@ -51,17 +61,21 @@ def carry_kept(run: RunContext, held: Held, *, incoming: str, wishes: Sequence[K
 def _carry(
     run: RunContext, held: Held, incoming: str, carried: Sequence[tuple[Carried, Table]], deadline: timedelta
 ) -> dict[str, str]:
-    """Read everything into one private file, load it, and say for each table what came of it."""
+    """Write all statements and their rows into one private file, load it, and say for each table what came of it."""
     olds = {one.table.oid: old for one, old in carried}
     ordered = in_order([one for one, _ in carried])
     run.private.mkdir(mode=0o700, parents=True, exist_ok=True)
-    path = run.private / "kept.copy"
+    path = run.private / "kept.sql"
+    waiting = iter(ordered)
     with path.open("wb") as file:
-        for one in ordered:
-            _read(held, one, read_statement(one, olds[one.table.oid]), deadline, file)
-            file.write(END)
+        for statement in load_statements(ordered):
+            file.write(f"{statement};\n".encode())
+            if statement.startswith(COPY):
+                one = next(waiting)
+                _read(held, one, read_statement(one, olds[one.table.oid]), deadline, file)
+                file.write(END)
     try:
-        said = held.server.load(path, *load_statements(ordered), dbname=incoming, deadline=deadline)
+        said = held.server.load(path, dbname=incoming, deadline=deadline)
     except SqlError as error:
         hint = _HINTS.get(error.sqlstate, "")
         raise RefreshError(f"dev's rows do not fit into production's data: {error.message}", hint=hint) from error

@@ -268,7 +268,10 @@ class Postgres:
         return completed.stdout.decode("utf-8", "replace")
 
     def load(self, path: Path, *statements: str, dbname: str, deadline: timedelta = QUICK) -> str:
-        """Run statements in one session; those that are `COPY … FROM STDIN` read `path`, one after another."""
+        """Run statements in one session; those that are `COPY … FROM STDIN` read `path`, one after another.
+
+        Without a statement, they are in there, each COPY's rows behind it.
+        """
         command = self.tools.psql(
             self.conninfo(dbname), statements, deadline=deadline, settings=self.settings(), feed=path
         )

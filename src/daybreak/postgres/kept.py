@@ -2,8 +2,8 @@
 
 Pure but for `tables_of`.
 
-Shapes  a `Table` is one table as a database has it; `load_statements` is one transaction whose COPY statements read
-        the tables' data from one stream, each part closed by COPY's own end mark.
+Shapes  a `Table` is one table as a database has it; `load_statements` is one transaction, in which the rows of a table
+        stand behind its COPY.
 Errors  `RefreshError` names the table and what is in the way.
 """
 
@@ -21,7 +21,8 @@ from daybreak.postgres.shadow import UNHEARD
 from daybreak.postgres.sql import identifier, literal, qualified
 from daybreak.replacement import Conflict, KeptRows
 
-#: What closes the data of one COPY in a stream of several.
+#: The statement behind which the rows of a table stand, and what closes them.
+COPY: Final = "COPY "
 END: Final = b"\\.\n"
 #: The session is an ordinary one again: foreign keys are checked in no other.
 _HEARD: Final = UNHEARD.replace("'replica'", "'origin'")
@@ -235,7 +236,7 @@ def load_statements(carried: Sequence[Carried]) -> Iterator[str]:
 
 def _load(number: int, one: Carried) -> Iterator[str]:
     table, staged = one.table, f"pg_temp.daybreak_kept_{number}"
-    yield f"COPY {staged} ({one.names}) FROM STDIN"
+    yield f"{COPY}{staged} ({one.names}) FROM STDIN"
     conflicts = "0"
     if one.key:
         same = one.key.same("n", "k")
