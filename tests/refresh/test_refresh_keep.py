@@ -212,6 +212,29 @@ def test_rows_that_no_key_tells_apart_are_there_once(site: Couple) -> None:
     assert dev.psql("SELECT * FROM app.code ORDER BY 1, 2", name) == "a|1\n|2\n|3"
 
 
+@pytest.mark.parametrize("site", [15, 18], indirect=True)
+def test_a_key_says_itself_what_is_equal(site: Couple) -> None:
+    dev, name = site.dev, site.dev_db
+    site.prod.psql(
+        'CREATE SCHEMA "of ""types"; CREATE EXTENSION citext SCHEMA "of ""types"; CREATE EXTENSION ltree SCHEMA app;'
+        'CREATE TABLE app.person (mail "of ""types".citext PRIMARY KEY, v text);'
+        "CREATE TABLE app.path (path app.ltree UNIQUE NULLS NOT DISTINCT, v text);"
+        "INSERT INTO app.person VALUES ('Bob@x', 'prod'); INSERT INTO app.path VALUES ('a.b', 'prod'), (NULL, 'prod')",
+        site.prod_db,
+    )
+    site.refresh("--fresh")
+    dev.psql("UPDATE app.person SET mail = 'bob@X', v = 'dev'; UPDATE app.path SET v = 'dev'", name)
+    keep(site, {"table": "app.person", "conflict": "fail"})
+    said = site.refresh(expect=15)
+    assert "1 rows of app.person are in production's data too, by mail" in said["message"]
+    keep(site, {"table": "app.person"}, {"table": "app.path"})
+    done = site.refresh()
+    steps = {one["name"]: one["facts"] for one in site.json("run", "show", done["run"])["steps"]}
+    assert steps["keep"]["app.person"] == "1 row, 1 of them in production too: dev wins"
+    assert steps["keep"]["app.path"] == "2 rows, 2 of them in production too: dev wins"
+    assert dev.psql("SELECT DISTINCT v FROM app.person UNION SELECT v FROM app.path", name) == "dev"
+
+
 def test_rows_that_a_key_of_periods_refers_to_go_on(site: Couple) -> None:
     dev, name = site.dev, site.dev_db
     site.prod.psql(TEMPORAL, site.prod_db)

@@ -75,6 +75,7 @@ class Key:
     columns: tuple[str, ...]
     nullable: tuple[str, ...]  # those of them that may be empty
     alike: bool  # NULLS NOT DISTINCT: an empty one equals an empty one
+    operators: tuple[str, ...]  # for each column, what equal means there
 
     @property
     def loose(self) -> tuple[str, ...]:
@@ -83,10 +84,14 @@ class Key:
 
     def same(self, one: str, other: str) -> str:
         """The condition that two rows are the same by it."""
-        pairs = ((f"{one}.{identifier(name)}", f"{other}.{identifier(name)}", name) for name in self.columns)
         return " AND ".join(
-            f"{a} {'IS NOT DISTINCT FROM' if self.alike and name in self.nullable else '='} {b}" for a, b, name in pairs
+            self._equal(name, operator, f"{one}.{identifier(name)}", f"{other}.{identifier(name)}")
+            for name, operator in zip(self.columns, self.operators, strict=True)
         )
+
+    def _equal(self, name: str, operator: str, one: str, other: str) -> str:
+        equal = f"{one} {operator} {other}"
+        return f"({equal} OR {one} IS NULL AND {other} IS NULL)" if self.alike and name in self.nullable else equal
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,7 +151,7 @@ def tables_of(server: Postgres, dbname: str, wishes: Sequence[KeptRows]) -> dict
         row.pop("number") - 1: Table(
             columns=tuple(Column(**one) for one in row.pop("columns") or ()),
             keys=tuple(
-                Key(columns=tuple(key["columns"]), nullable=tuple(key["nullable"]), alike=key["alike"])
+                Key(**{**key, **{part: tuple(key[part]) for part in ("columns", "nullable", "operators")}})
                 for key in row.pop("keys") or ()
             ),
             **{part: tuple(row.pop(part) or ()) for part in ("parents", "update_rules", "sequences")},

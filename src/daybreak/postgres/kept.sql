@@ -5,15 +5,25 @@ SELECT w.number::int AS number, n.nspname AS schema, c.relname AS name, c.relkin
                    'needed', attnotnull AND NOT atthasdef AND attidentity = '',
                    'generated', attgenerated <> '', 'always', attidentity = 'a') ORDER BY attnum)
           FROM pg_attribute WHERE attrelid = c.oid AND attnum > 0 AND NOT attisdropped) AS columns,
-       (SELECT json_agg(json_build_object('columns', k.names, 'nullable', coalesce(k.nullable, '[]'), 'alike', k.alike)
+       (SELECT json_agg(json_build_object('columns', k.names, 'nullable', coalesce(k.nullable, '[]'), 'alike', k.alike,
+                                           'operators', k.operators)
                         ORDER BY k.indisprimary DESC, k.nullable IS NOT NULL, NOT k.alike, k.name)
-          FROM (SELECT indisprimary, i.indexrelid::regclass::text AS name, u.names, u.nullable,
+          FROM (SELECT indisprimary, i.indexrelid::regclass::text AS name, u.names, u.nullable, u.operators,
                        -- since 15: NULLS NOT DISTINCT
                        coalesce((to_jsonb(i) ->> 'indnullsnotdistinct')::boolean, false) AS alike
                   FROM pg_index i,
                        LATERAL (SELECT json_agg(attname ORDER BY place) AS names,
-                                       json_agg(attname ORDER BY place) FILTER (WHERE NOT attnotnull) AS nullable
-                                  FROM unnest(i.indkey::int2[]) WITH ORDINALITY AS u (attnum, place)
+                                       json_agg(attname ORDER BY place) FILTER (WHERE NOT attnotnull) AS nullable,
+                                       -- what the index takes for equal: that of citext is in citext's schema
+                                       json_agg(coalesce(
+                                           (SELECT format('OPERATOR(%s.%s)', oprnamespace::regnamespace, oprname)
+                                              FROM pg_opclass JOIN pg_am ON pg_am.oid = opcmethod AND amname = 'btree'
+                                              JOIN pg_amop ON amopfamily = opcfamily AND amopstrategy = 3
+                                                          AND amoplefttype = opcintype AND amoprighttype = opcintype
+                                              JOIN pg_operator ON pg_operator.oid = amopopr
+                                             WHERE pg_opclass.oid = u.opclass), '=') ORDER BY place) AS operators
+                                  FROM unnest(i.indkey::int2[], i.indclass::oid[]) WITH ORDINALITY
+                                       AS u (attnum, opclass, place)
                                   JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = u.attnum
                                  WHERE place <= i.indnkeyatts) AS u
                  WHERE i.indrelid = c.oid AND indisunique AND indisvalid AND indimmediate AND indpred IS NULL
