@@ -23,7 +23,7 @@ from typing import Final, Protocol
 
 from daybreak import files
 from daybreak.catalog import Catalog
-from daybreak.catalog.folder import make_folder
+from daybreak.catalog.folder import KEPT, make_folder
 from daybreak.catalog.slots import SCHEDULER
 from daybreak.errors import Busy, DaybreakError
 from daybreak.jobs.listener import Listener
@@ -38,8 +38,6 @@ from daybreak.systemd.notify import OWN_VARIABLES
 
 #: The configuration that was accepted last, in the state folder.
 ACCEPTED: Final = Path("serve") / "daybreak.toml"
-#: Locked in the state folder by whoever keeps its schedule.
-KEPT: Final = Path("locks") / "serve.lock"
 #: How often it looks, at least: clocks are set, hosts sleep, runs die.
 LOOK: Final = timedelta(seconds=20)
 #: After a job that ended without taking its slot, a configuration that is gone for example: so long, doubled each time.

@@ -28,11 +28,12 @@ from types import FrameType
 from typing import TYPE_CHECKING, Final
 
 from daybreak import config, files
+from daybreak.catalog.folder import KEPT
 from daybreak.config.console import sound_console
 from daybreak.errors import Busy, ConfigError, DaybreakError
 from daybreak.jobs.listener import Listener
 from daybreak.jobs.run import now
-from daybreak.scheduler import ACCEPTED, KEPT, LOOK, Keeper, Say, keeping
+from daybreak.scheduler import ACCEPTED, LOOK, Keeper, Say, keeping
 from daybreak.site import load, state_of
 from daybreak.systemd.notify import Supervisor
 from daybreak.web import Console

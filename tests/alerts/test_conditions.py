@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from daybreak import files
 from daybreak.catalog import Catalog, new_run_id
+from daybreak.catalog.folder import KEPT
 from daybreak.jobs.alerts import Alerts, message_of
 from daybreak.jobs.conditions import COMPUTED, Condition, discreet, find_conditions
 from daybreak.jobs.slots import look
@@ -81,8 +83,11 @@ def test_a_run_that_died_is_told_where_nothing_makes_up_for_it(catalog: Catalog)
     noticed = NIGHT + minute
     assert events(catalog, noticed) == [AlertEvent.FAILED]
     catalog.slots.claim(TIMED, Slot(key="2026-11-24 02:00", due_at=NIGHT), run=died.id, trigger="serve", at=NIGHT)
-    assert events(catalog, noticed) == []  # it will be begun again …
-    assert events(catalog, noticed + 6 * minute) == [AlertEvent.FAILED]  # … and was not
+    assert events(catalog, noticed) == [AlertEvent.FAILED]  # nobody keeps the schedule
+    (catalog.folder / KEPT).parent.mkdir(exist_ok=True)
+    with files.lock(catalog.folder / KEPT, wait=timedelta(0)):
+        assert events(catalog, noticed) == []  # it will be begun again …
+        assert events(catalog, noticed + 6 * minute) == [AlertEvent.FAILED]  # … and was not
     again = add(catalog, NIGHT + 6 * minute, RunState.RUNNING)
     assert events(catalog, noticed + 60 * minute) == []
     catalog.runs.set_state(again.id, RunState.FAILED, at=NIGHT + 90 * minute)

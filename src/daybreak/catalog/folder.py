@@ -20,6 +20,8 @@ from daybreak.errors import ConfigError
 
 FOLDER_MODE: Final = 0o2770
 FILE_MODE: Final = 0o660
+#: Locked in the state folder by whoever keeps its schedule.
+KEPT: Final = Path("locks") / "serve.lock"
 _ANOTHER: Final = "name another one with `state = …` or DAYBREAK_STATE"
 
 

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-from daybreak import schedule
+from daybreak import files, schedule
 from daybreak.catalog import Catalog
+from daybreak.catalog.folder import KEPT
 from daybreak.catalog.records import SlotRecord
 from daybreak.catalog.slots import is_open
 from daybreak.jobs.status import is_slip, waiting_archive
@@ -147,9 +148,12 @@ def _is_begun_again(catalog: Catalog, run: Run, slots: Sequence[SlotRecord], at:
     """Whether a run that died is made up for just now, or will be at once: what comes of that is told."""
     if run.state is not RunState.LOST or _is_told(catalog, run.plan, AlertEvent.FAILED):
         return False
-    going = catalog.runs.list(plan=run.plan, kind=run.kind, state=[RunState.WAITING, RunState.RUNNING], limit=1)
+    if catalog.runs.list(plan=run.plan, kind=run.kind, state=[RunState.WAITING, RunState.RUNNING], limit=1):
+        return True
     at_once = run.ended_at is not None and at - run.ended_at < _AT_ONCE
-    return bool(going) or (at_once and any(one.run == run.id and is_open(one) for one in slots))
+    is_free = any(one.run == run.id and is_open(one) for one in slots)
+    # Where timers or another host begin the runs, nobody comes for it before the next night.
+    return at_once and is_free and files.is_locked(catalog.folder / KEPT)
 
 
 def _made_good(catalog: Catalog, plan: BackupPlan | RefreshPlan, run: Run) -> bool:

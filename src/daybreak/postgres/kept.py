@@ -151,7 +151,7 @@ def tables_of(server: Postgres, dbname: str, wishes: Sequence[KeptRows]) -> dict
         row.pop("number") - 1: Table(
             columns=tuple(Column(**one) for one in row.pop("columns") or ()),
             keys=tuple(
-                Key(**{**key, **{part: tuple(key[part]) for part in ("columns", "nullable", "operators")}})
+                Key(alike=key.pop("alike"), **{part: tuple(names) for part, names in key.items()})
                 for key in row.pop("keys") or ()
             ),
             **{part: tuple(row.pop(part) or ()) for part in ("parents", "update_rules", "sequences")},
