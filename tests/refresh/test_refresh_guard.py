@@ -72,6 +72,16 @@ def test_case_28_r6_target_is_production(
     assert said["hint"]
 
 
+def test_case_28_r6_production_is_one_of_several_hosts(forbidden: Couple, dev_servers: Servers):
+    """The first one answers, and is no production; libpq takes the next as soon as that one is away."""
+    prod, dev, name = forbidden.prod, dev_servers[18], forbidden.prod_db
+    dev.create_database(name, template="template0")
+    forbidden.retarget({"url": f"postgresql://{dev.user}@{dev.host}:{dev.port},localhost:{prod.port}/{name}"})
+    said = forbidden.json("refresh", "--first", expect=4)
+    assert "are one database by their addresses" in said["message"]
+    dev.drop_database(name)
+
+
 def test_case_28_r6_production_that_does_not_answer_is_known_all_the_same(forbidden: Couple):
     forbidden.backup()
     forbidden.configure(database={"url": f"postgresql://postgres@127.0.0.1:1/{forbidden.prod_db}"})

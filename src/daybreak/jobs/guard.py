@@ -136,13 +136,18 @@ def same_address(one: Database, other: Database) -> bool:
         return first == second
     if first.get("dbname", first.get("user")) != second.get("dbname", second.get("user")):
         return False
-    if first.get("port", "5432") != second.get("port", "5432"):
-        return False
     return bool(_addresses(first) & _addresses(second))
 
 
-def _addresses(conninfo: dict[str, str]) -> set[str]:
-    host = conninfo.get("hostaddr") or conninfo.get("host") or ""
+def _addresses(conninfo: dict[str, str]) -> set[tuple[str, str]]:
+    """Every address and port that a conninfo may lead to: libpq takes the next of several hosts when one is away."""
+    hosts = (conninfo.get("hostaddr") or conninfo.get("host") or "").split(",")
+    ports = conninfo.get("port", "").split(",")
+    ports = ports if len(ports) == len(hosts) else ports[:1] * len(hosts)
+    return {(address, port or "5432") for host, port in zip(hosts, ports, strict=True) for address in _resolved(host)}
+
+
+def _resolved(host: str) -> set[str]:
     if host.startswith("/") or not host:
         return {host or "/var/run/postgresql"}
     found = {host}
