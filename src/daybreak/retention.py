@@ -29,6 +29,9 @@ from daybreak.model import Keep
 UNCHECKED_GRACE: Final = timedelta(days=30)
 #: An item may be dated later than now by so much and count as any other: clocks are set.
 _CLOCKS_DIFFER: Final = timedelta(minutes=5)
+#: A clock that takes another zone's time for its own is not so far off. What is dated later than that was written by a
+#: clock that was never right, and must not pass for the newest of its kind until then.
+FAR_AHEAD: Final = timedelta(hours=26)
 
 
 class Item(Protocol):

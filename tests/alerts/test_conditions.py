@@ -77,6 +77,18 @@ def add(
     return run
 
 
+def test_a_clock_that_was_ahead_once_hides_no_failure(catalog: Catalog) -> None:
+    """A run that is dated next year was the last one until then, and a good one: nobody heard of any other."""
+    add(catalog, NIGHT - timedelta(days=1), RunState.SUCCEEDED)
+    add(catalog, NIGHT + timedelta(days=400), RunState.SUCCEEDED)
+    later = NIGHT + timedelta(hours=3)
+    assert events(catalog, later) == [AlertEvent.LATE]
+    add(catalog, NIGHT, RunState.FAILED)
+    assert events(catalog, later) == [AlertEvent.FAILED]
+    (status,) = status_of(catalog, [PLAN], [], later)
+    assert (status.state, status.last_success_at) == ("failed", NIGHT - timedelta(days=1) + timedelta(minutes=1))
+
+
 def test_a_run_that_died_is_told_where_nothing_makes_up_for_it(catalog: Catalog) -> None:
     minute = timedelta(minutes=1)
     died = add(catalog, NIGHT, RunState.LOST)
@@ -193,7 +205,7 @@ def test_a_check_of_a_repository_that_failed(catalog: Catalog) -> None:
     (found,) = find_conditions(catalog, [PLAN], [], NIGHT, repositories=["r2"])
     assert (found.plan, found.event) == ("r2-check", AlertEvent.CHECK_FAILED)
     add(catalog, NIGHT + timedelta(days=7), RunState.SUCCEEDED, plan="r2-check", kind="check")
-    assert find_conditions(catalog, [PLAN], [], NIGHT, repositories=["r2"]) == []
+    assert find_conditions(catalog, [PLAN], [], NIGHT + timedelta(days=7), repositories=["r2"]) == []
 
 
 @pytest.mark.parametrize("kind", ["backup", "check", "drill"])

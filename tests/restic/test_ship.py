@@ -298,6 +298,16 @@ def test_latest_passes_by_a_file_that_is_not_all_there(newer: Offsite, shelf: Sh
     assert fetch(restic, to=tmp_path / "back.dump").archive == "a000"
 
 
+def test_latest_is_not_what_a_clock_that_was_ahead_has_dated(newer: Offsite, shelf: Shelf, tmp_path: Path) -> None:
+    """It was the newest until that day came, and brought back older and older data as the latest."""
+    restic = newer.restic()
+    shelf.send(shelf.parcel(b"ahead", night=20_000), restic)
+    assert fetch(restic, to=tmp_path / "only", plan="nightly").path.read_bytes() == b"ahead"
+    shelf.send(shelf.parcel(b"good", night=0), restic)
+
+    assert fetch(restic, to=tmp_path / "back", plan="nightly").path.read_bytes() == b"good"
+
+
 def test_fetch_says_which_snapshot_it_cannot_find(newer: Offsite, shelf: Shelf, tmp_path: Path) -> None:
     restic = newer.restic()
     with pytest.raises(OffsiteError, match="has no snapshot of plan nightly"):

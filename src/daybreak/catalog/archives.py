@@ -6,7 +6,7 @@ Errors  `LookupError` for an archive that was never added (a slip of ours), and 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 
 from sqlalchemy import RowMapping, insert, select, update
@@ -15,6 +15,7 @@ from daybreak.catalog.records import ArchiveRecord
 from daybreak.catalog.schema import archives
 from daybreak.catalog.store import Store
 from daybreak.model import Archive, ArchiveState
+from daybreak.retention import FAR_AHEAD
 from daybreak.secret import mask, masked
 
 
@@ -64,8 +65,13 @@ class Archives:
     def newest(
         self, plan: str, state: ArchiveState = ArchiveState.PUBLISHED, *, proven: bool = False
     ) -> ArchiveRecord | None:
-        """The newest archive of a plan in `state`; with `proven`, the newest that was proven."""
-        found = self.list(plan, state=state, proven=proven, limit=1)
+        """The newest archive of a plan in `state`; with `proven`, the newest that was proven.
+
+        One that a clock dated far later than now is it only where there is no other.
+        """
+        latest = datetime.now(UTC) + FAR_AHEAD
+        found = self.list(plan, state=state, proven=proven, latest=latest, limit=1)
+        found = found or self.list(plan, state=state, proven=proven, limit=1)
         return found[0] if found else None
 
     def list(
@@ -74,9 +80,10 @@ class Archives:
         *,
         state: ArchiveState | Sequence[ArchiveState] | None = None,
         proven: bool = False,
+        latest: datetime | None = None,
         limit: int | None = None,
     ) -> list[ArchiveRecord]:
-        """Archives newest first."""
+        """Archives newest first; none that was taken after `latest`."""
         query = select(archives).order_by(archives.c.taken_at.desc(), archives.c.id.desc()).limit(limit)
         if plan is not None:
             query = query.where(archives.c.plan == plan)
@@ -84,6 +91,8 @@ class Archives:
             query = query.where(archives.c.state.in_([state] if isinstance(state, ArchiveState) else state))
         if proven:
             query = query.where(archives.c.proven_at.is_not(None))
+        if latest is not None:
+            query = query.where(archives.c.taken_at <= latest)
         with self._store.read() as connection:
             return [_record(row) for row in connection.execute(query).mappings()]
 

@@ -18,6 +18,7 @@ from daybreak.catalog.records import CancelRequest, Progress
 from daybreak.catalog.schema import cancel_requests, progress, runs, steps
 from daybreak.catalog.store import Store
 from daybreak.model import Failure, Run, RunState, Step
+from daybreak.retention import FAR_AHEAD
 from daybreak.secret import mask, masked
 
 #: From which states a run may come into a state; nothing leads out of an ended one.
@@ -123,8 +124,9 @@ class Runs:
         kind: str | None = None,
         state: RunState | Sequence[RunState] | None = None,
         limit: int = 50,
+        at: datetime | None = None,
     ) -> list[Run]:
-        """Runs newest first, without steps."""
+        """Runs newest first, without steps; as of `at`, what a clock dated far later only where nothing else is."""
         query = select(runs).order_by(runs.c.requested_at.desc(), runs.c.id.desc()).limit(limit)
         if plan is not None:
             query = query.where(runs.c.plan == plan)
@@ -132,8 +134,12 @@ class Runs:
             query = query.where(runs.c.kind == kind)
         if state is not None:
             query = query.where(runs.c.state.in_([state] if isinstance(state, RunState) else state))
+        tries = [query] if at is None else [query.where(runs.c.requested_at <= at + FAR_AHEAD), query]
         with self._store.read() as connection:
-            return [run_of(row) for row in connection.execute(query).mappings()]
+            found: list[Run] = []
+            for one in tries:
+                found = found or [run_of(row) for row in connection.execute(one).mappings()]
+            return found
 
     def told(self, key: str, *, plan: str, kind: str, limit: int) -> list[Any]:
         """What results say under `key`, newest run first; runs whose result does not have it are left out."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import asdict
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Final
 
 from sqlalchemy import func, select, update
@@ -13,6 +13,7 @@ from sqlalchemy.dialects.sqlite import insert as upsert
 from daybreak.catalog.records import Shipment
 from daybreak.catalog.schema import snapshots
 from daybreak.catalog.store import Store
+from daybreak.retention import FAR_AHEAD
 
 #: More than any plan sends to one repository before it sends to another.
 _LAST: Final = 200
@@ -57,6 +58,8 @@ class Snapshots:
     def newest(self, plan: str) -> list[Shipment]:
         """Of each repository the newest snapshot of a plan among its last ones, forgotten ones left out."""
         last = select(snapshots).where(snapshots.c.plan == plan, snapshots.c.forgotten_at.is_(None))
+        # One that a clock dated far later would hide for as long that nothing newer arrives.
+        last = last.where(snapshots.c.taken_at <= datetime.now(UTC) + FAR_AHEAD)
         last = last.order_by(snapshots.c.taken_at.desc()).limit(_LAST).subquery()
         # SQLite takes the other columns from the row that has the max().
         query = select(last, func.max(last.c.taken_at)).group_by(last.c.repository)

@@ -121,7 +121,7 @@ class World:
         if run.state is not RunState.SKIPPED:
             return "fail"
         others = [state for state in RunState if state is not RunState.SKIPPED]
-        last = self.catalog.runs.list(plan=run.plan, kind=run.kind, state=others, limit=1)
+        last = self.catalog.runs.list(plan=run.plan, kind=run.kind, state=others, limit=1, at=now())
         return "success" if not last or last[0].state is RunState.SUCCEEDED else ""
 
     def _ping(self, run: Run, switch: Ping, how: str) -> list[str]:

@@ -108,7 +108,7 @@ def find_conditions(
     checks += [("drill", plan.name) for plan in backups]
     # Only of what is configured: nothing could ever mend what was taken out since.
     for kind, name in checks:
-        last = _last(catalog, name, kind)
+        last = _last(catalog, name, kind, at)
         if last is not None and last.state is not RunState.SUCCEEDED:
             found.append(condition_of(last, _event_of(last, AlertEvent.CHECK_FAILED)))
     return found
@@ -128,19 +128,21 @@ def _of_plan(
     found: list[Condition] = []
     timed = None if plan.schedule is None else Timed(kind=kind, plan=plan.name, schedule=plan.schedule)
     slots = [] if timed is None else catalog.slots.list(timed, until=at, limit=_LOOKED_AT)
-    last = _last(catalog, plan.name, kind)
+    last = _last(catalog, plan.name, kind, at)
     if last is not None and last.state is not RunState.SUCCEEDED and not _made_good(catalog, plan, last):
         told = quarantined and last.failure is not None and last.failure.code == "ArchiveError"
         told = told or _is_begun_again(catalog, last, slots, at)
         found += [] if told else [condition_of(last, _event_of(last, AlertEvent.FAILED))]
     if timed is not None:
-        found += [one for one in (_missed(catalog, timed, slots), _late(catalog, timed, slots, at)) if one is not None]
+        found += [
+            one for one in (_missed(catalog, timed, slots, at), _late(catalog, timed, slots, at)) if one is not None
+        ]
     return found
 
 
-def _last(catalog: Catalog, plan: str, kind: str) -> Run | None:
+def _last(catalog: Catalog, plan: str, kind: str, at: datetime) -> Run | None:
     """The last run that says something of a plan, however many were skipped since."""
-    runs = catalog.runs.list(plan=plan, kind=kind, state=_TURNED_OUT, limit=_LOOKED_AT)
+    runs = catalog.runs.list(plan=plan, kind=kind, state=_TURNED_OUT, limit=_LOOKED_AT, at=at)
     return next((run for run in runs if not is_slip(run)), None)
 
 
@@ -191,13 +193,13 @@ def _event_of(run: Run, otherwise: AlertEvent) -> AlertEvent:
     return AlertEvent.REFUSED if run.failure is not None and run.failure.code == "Refused" else otherwise
 
 
-def _missed(catalog: Catalog, timed: Timed, slots: Sequence[SlotRecord]) -> Condition | None:
+def _missed(catalog: Catalog, timed: Timed, slots: Sequence[SlotRecord], at: datetime) -> Condition | None:
     """The newest slot that nothing makes up for, until a run succeeds; of a refresh that was done before."""
     found = next((one for one in slots if one.state is SlotState.MISSED and _is_given_up(timed, one)), None)
     if found is None:
         return None
     due_at = found.slot.due_at
-    done = catalog.runs.list(plan=timed.plan, kind=timed.kind, state=RunState.SUCCEEDED, limit=1)
+    done = catalog.runs.list(plan=timed.plan, kind=timed.kind, state=RunState.SUCCEEDED, limit=1, at=at)
     if done[0].requested_at >= due_at if done else timed.kind == "refresh":
         return None
     return Condition(
@@ -220,7 +222,7 @@ def _late(catalog: Catalog, timed: Timed, slots: Sequence[SlotRecord], at: datet
     due = schedule.last_slot(timed.schedule, at)
     if due is None or at < due.due_at + GRACE:
         return None
-    runs = catalog.runs.list(plan=timed.plan, kind=timed.kind, limit=_LOOKED_AT)
+    runs = catalog.runs.list(plan=timed.plan, kind=timed.kind, limit=_LOOKED_AT, at=at)
     known_before = any(run.requested_at < due.due_at for run in runs)
     if not known_before or any(run.requested_at >= due.due_at - _EARLY for run in runs):
         return None

@@ -40,9 +40,10 @@ from daybreak.files import (
     write_durable,
 )
 from daybreak.jobs.parcel import OURS, QUARANTINED, archive_path, is_whole, shard_folder
-from daybreak.jobs.run import RunContext
+from daybreak.jobs.run import RunContext, now
 from daybreak.model import Snapshot
 from daybreak.restic import Restic
+from daybreak.retention import FAR_AHEAD
 from daybreak.units import show_bytes
 
 LATEST: Final = "latest"
@@ -208,7 +209,10 @@ def choose(restic: Restic, snapshot: str, *, plan: str = "") -> Snapshot:
     ours = restic.snapshots(tags=(OURS, f"plan={plan}") if plan else (OURS,))
     listing = f"`daybreak repository snapshots {restic.name}` lists them"
     if snapshot == LATEST:
-        good = (one for one in reversed(ours) if QUARANTINED not in one.tags and is_whole(one) and _is_named(one))
+        # One that a clock dated far later is the newest for as long, and holds what was so then.
+        latest = now() + FAR_AHEAD
+        newest_first = sorted(ours, key=lambda one: (one.taken_at <= latest, one.taken_at), reverse=True)
+        good = (one for one in newest_first if QUARANTINED not in one.tags and is_whole(one) and _is_named(one))
         found = list(islice((one for one in good if _lacks_nothing(restic, one)), 1))
     else:
         found = [one for one in ours if one.id.startswith(snapshot.lower())] if snapshot else []

@@ -31,7 +31,7 @@ def measure(
         Measure(name="daybreak_measured_timestamp_seconds", value=at.timestamp()),
     ]
     for one in status_of(catalog, backups, refreshes, at):
-        found += _runs(catalog, one, ageing=ageing)
+        found += _runs(catalog, one, at, ageing=ageing)
         found += _archive(catalog, one) if one.kind == "backup" else ()
     for plan in refreshes:
         found += _target(catalog, plan, [one.name for one in refreshes if one.target.name == plan.target.name])
@@ -46,10 +46,11 @@ def measure(
     return found
 
 
-def _runs(catalog: Catalog, one: PlanStatus, *, ageing: bool) -> Iterator[Measure]:
+def _runs(catalog: Catalog, one: PlanStatus, at: datetime, *, ageing: bool) -> Iterator[Measure]:
     labels = {"plan": one.plan, "kind": one.kind}
-    runs = catalog.runs.list(plan=one.plan, kind=one.kind, limit=50)
-    success = next(iter(catalog.runs.list(plan=one.plan, kind=one.kind, state=RunState.SUCCEEDED, limit=1)), None)
+    runs = catalog.runs.list(plan=one.plan, kind=one.kind, limit=50, at=at)
+    good = catalog.runs.list(plan=one.plan, kind=one.kind, state=RunState.SUCCEEDED, limit=1, at=at)
+    success = next(iter(good), None)
     turned_out = next((run for run in runs if run.state in _TURNED_OUT), None)
     numbers: dict[str, float | None] = {
         "last_success_timestamp_seconds": one.last_success_at.timestamp() if one.last_success_at else None,

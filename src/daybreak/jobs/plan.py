@@ -20,6 +20,7 @@ from daybreak.postgres import shadow
 from daybreak.postgres.client import Postgres
 from daybreak.postgres.sql import derived_name
 from daybreak.replacement import HookTime
+from daybreak.retention import is_ahead
 from daybreak.units import show_bytes, show_count, show_duration
 
 
@@ -114,7 +115,7 @@ def _archive_step(run: RunContext, plan: RefreshPlan) -> str:
     shelf = Shelf(plan.backup.archive)
     if record is not None and plan.backup.archive.exists():
         age = now() - record.archive.taken_at
-        if age <= plan.max_age:
+        if age <= plan.max_age and not is_ahead(record.archive.taken_at, now()):
             found: Manifest | None = shelf.manifest_of(plan.backup.archive)
             rows = f", {show_count(found.rows, 'row')}" if found else ""
             size, taken = show_bytes(record.archive.size_bytes), show_duration(age.total_seconds())

@@ -15,6 +15,7 @@ from daybreak.catalog.records import ProofRecord
 from daybreak.jobs.run import RunContext, now
 from daybreak.jobs.verdicts import Proof
 from daybreak.model import BackupPlan, ProofWhen
+from daybreak.retention import FAR_AHEAD
 
 _WEEK: Final = timedelta(days=7)
 
@@ -72,6 +73,7 @@ def is_due(plan: BackupPlan, proven: datetime | None, at: datetime) -> bool:
 
 
 def newest_proven_at(catalog: Catalog, plan: str) -> datetime | None:
-    """When the newest proven archive of a backup was taken."""
-    record = next(iter(catalog.archives.list(plan, proven=True, limit=1)), None)
+    """When the newest proven archive of a backup was taken; one that a clock dated far later says nothing of today."""
+    latest = now() + FAR_AHEAD
+    record = next(iter(catalog.archives.list(plan, proven=True, latest=latest, limit=1)), None)
     return None if record is None else record.archive.taken_at

@@ -16,6 +16,7 @@ from daybreak.jobs.backlog import Waiting
 from daybreak.jobs.doctor import floors
 from daybreak.jobs.proven import doubted
 from daybreak.model import ArchiveState, BackupPlan, RefreshPlan, Run, RunState
+from daybreak.retention import FAR_AHEAD
 from daybreak.units import rfc3339, show_duration, show_instant
 from daybreak.upkeep import RepositoryPlan
 
@@ -204,8 +205,10 @@ def has_swapped(run: Run) -> bool:
     return "outage_ms" in run.result and (run.state is RunState.SUCCEEDED or late)
 
 
-def _last(catalog: Catalog, plan: str, kind: str, *, states: Sequence[RunState] | None = None) -> Run | None:
-    found = catalog.runs.list(plan=plan, kind=kind, state=states, limit=_LOOKED_AT)
+def _last(
+    catalog: Catalog, plan: str, kind: str, at: datetime, *, states: Sequence[RunState] | None = None
+) -> Run | None:
+    found = catalog.runs.list(plan=plan, kind=kind, state=states, limit=_LOOKED_AT, at=at)
     return next((one for one in found if not is_slip(one)), None)
 
 
@@ -221,10 +224,10 @@ def _backup_status(catalog: Catalog, plan: BackupPlan, at: datetime) -> PlanStat
         archive=catalog.archives.newest(plan.name),
         quarantined=waiting_archive(catalog, plan),
         shipments=tuple(catalog.snapshots.newest(plan.name)),
-        proven=next(iter(catalog.archives.list(plan.name, proven=True, limit=1)), None),
+        proven=next(iter(catalog.archives.list(plan.name, proven=True, latest=at + FAR_AHEAD, limit=1)), None),
         proof=catalog.proofs.newest_passed(plan.name),
         doubt=doubted(catalog, plan.name),
-        last_drill=_last(catalog, plan.name, "drill"),
+        last_drill=_last(catalog, plan.name, "drill", at),
         waiting=tuple(waits),
         unread=unread,
     )
@@ -239,15 +242,15 @@ def _refresh_status(catalog: Catalog, plan: RefreshPlan, at: datetime) -> PlanSt
 
 
 def _status(catalog: Catalog, plan: BackupPlan | RefreshPlan | RepositoryPlan, kind: str, at: datetime) -> PlanStatus:
-    last = _last(catalog, plan.name, kind)
-    success = next(iter(catalog.runs.list(plan=plan.name, kind=kind, state=RunState.SUCCEEDED, limit=1)), None)
+    last = _last(catalog, plan.name, kind, at)
+    success = next(iter(catalog.runs.list(plan=plan.name, kind=kind, state=RunState.SUCCEEDED, limit=1, at=at)), None)
     success_at = success.ended_at if success else None
     return PlanStatus(
         plan=plan.name,
         kind=kind,
         state=last.state.value if last else _NEVER,
         last_run=last,
-        last_tried=_last(catalog, plan.name, kind, states=_TRIED),
+        last_tried=_last(catalog, plan.name, kind, at, states=_TRIED),
         last_success_at=success_at,
         age_s=(at - success_at).total_seconds() if success_at else None,
         next_at=schedule.next_after(plan.schedule, at) if plan.schedule else None,

@@ -81,7 +81,7 @@ def judge_clock(piece: Piece, at: datetime, newest: datetime | None) -> Finding:
         ahead = show_duration((newest - at).total_seconds())
         return piece.error(
             f"the newest run was asked for {ahead} from now: the clock was set back, or was ahead then",
-            "timedatectl set-ntp true; ages and schedules are wrong until that instant",
+            "timedatectl set-ntp true; what is dated so counts as the newest of nothing until then",
         )
     return piece.ok(f"it is {at:%Y-%m-%d %H:%M} UTC")
 
