@@ -167,6 +167,18 @@ def test_what_show_writes_reads_back_the_same(settings: config.Settings, tmp_pat
     assert replace(config.check(tmp_path / "shown.toml"), path=settings.path) == settings
 
 
+@pytest.mark.parametrize(
+    "how", ['proof = "weekly"\ndrill_image = "postgres:17"', 'proof = "nightly"\ndrill_on = "dev"']
+)
+def test_how_archives_are_proven_is_shown(tmp_path: Path, how: str) -> None:
+    text = config.example().replace("[backups.nightly]\n", f"[backups.nightly]\n{how}\n")
+    (tmp_path / "daybreak.toml").write_text(text)
+    settings = config.check(tmp_path / "daybreak.toml")
+    (tmp_path / "shown.toml").write_text(config.show(settings))
+    assert how in (tmp_path / "shown.toml").read_text()
+    assert config.check(tmp_path / "shown.toml").backups == settings.backups
+
+
 _TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1)
 
 
