@@ -75,7 +75,7 @@ def read_env_file(path: Path) -> dict[str, str | Secret]:
     Raise ConfigError with the number of a line that cannot be read.
     """
     try:
-        text = _read_private(path).decode("utf-8")
+        text = _read_private(path).decode("utf-8-sig")  # editors of Windows put a mark before the first name
     except UnicodeDecodeError:
         raise ConfigError(f"the env file {path} is not UTF-8 text", hint="save it as UTF-8") from None
     values: dict[str, str | Secret] = {}

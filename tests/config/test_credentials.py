@@ -173,6 +173,17 @@ def test_a_line_that_will_not_do_is_named_by_its_number(tmp_path: Path, line: st
     assert "canary" not in caught.value.message + caught.value.hint
 
 
+def test_an_env_file_of_an_editor_of_windows_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "r2.env"
+    path.write_bytes(b"\xef\xbb\xbfFIRST=b\r\nSECOND=d\r\n")
+    path.chmod(0o600)
+    values = read_env_file(path)
+    assert {name: one.reveal() for name, one in values.items() if isinstance(one, Secret)} == {
+        "FIRST": "b",
+        "SECOND": "d",
+    }
+
+
 def test_an_env_file_with_a_name_twice_or_open_to_all(tmp_path: Path) -> None:
     path = tmp_path / "r2.env"
     path.write_text("NAME=canary\nNAME=other\n")
