@@ -21,7 +21,7 @@ from daybreak.command import SPOKEN, Command
 from daybreak.errors import CommandError, ConfigError, DaybreakError, SourceError
 from daybreak.hosts import HERE, Host, survey
 from daybreak.model import Database, Identity
-from daybreak.postgres.faults import CLOSED, GONE, explain
+from daybreak.postgres.faults import CLOSED, GONE, POOLED, explain
 from daybreak.postgres.session import Session
 from daybreak.postgres.sql import literal
 from daybreak.postgres.tools import NOTICE_DEATH, PINNED, Tools, conninfo_text
@@ -42,6 +42,11 @@ _UNHEARD: Final[tuple[int, Mapping[str, str]]] = (17, {"event_triggers": "off"})
 #: What is pinned for statements that are not ours: they mean what they mean in that database, and have our deadlines.
 _UNHURRIED: Final[Mapping[str, str]] = dict.fromkeys(
     ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout"), "0"
+)
+#: What kind of server, and whether a setting of ours that is no default arrived.
+_FIRST: Final = (
+    "SELECT current_setting('server_version_num'), current_setting('is_superuser') = 'on', "
+    "current_setting('synchronize_seqscans') = 'off'"
 )
 #: Keywords of a conninfo that the environment of our tools speaks for (PGOPTIONS takes up `options`).
 _OURS: Final = frozenset({"options", "application_name", "fallback_application_name", "client_encoding"})
@@ -106,12 +111,14 @@ class Postgres:
 
     def _ask_version(self, dbname: str | None) -> int:
         newest = max(survey(self.host, self.database.bin).folders)
-        command = self.tools_of(newest).psql(
-            self.conninfo(dbname),
-            ["SELECT current_setting('server_version_num'), current_setting('is_superuser') = 'on'"],
-            deadline=timedelta(seconds=30),
-        )
-        version, superuser = self.runner.run(command).stdout.decode("ascii").strip().split("|")
+        command = self.tools_of(newest).psql(self.conninfo(dbname), [_FIRST], deadline=timedelta(seconds=30))
+        version, superuser, heard = self.runner.run(command).stdout.decode("ascii").strip().split("|")
+        if heard != "t":
+            # Dump and proof stand on them; and what is set in a session may be for another's next transaction.
+            raise SourceError(
+                f"{self.where()}: what answers there passes over the settings of a session, as a connection pooler does",
+                hint=POOLED.format(name=self.database.name),
+            )
         self._superuser = superuser == "t"
         return int(version)
 

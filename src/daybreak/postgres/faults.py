@@ -81,6 +81,7 @@ def _plain(line: str) -> str:
     return re.sub(r"^(psql|pg_dump|pg_dumpall|pg_restore|vacuumdb): (error|fatal): ", "", line)
 
 
+POOLED: Final = "name the server itself in databases.{name}, not the connection pooler (PgBouncer) in front of it"
 #: What libpq or the server says when no session comes about -> what to do.
 _CONNECTION: Final[Mapping[str, str]] = {
     "password authentication failed": "check databases.{name}.password_file and the role's password",
@@ -109,6 +110,7 @@ _CONNECTION: Final[Mapping[str, str]] = {
     "too many clients": "raise max_connections, or end sessions nobody needs",
     "remaining connection slots are reserved": "raise max_connections, or end sessions nobody needs",
     "definition of service": "mend service in databases.{name}, or ~/.pg_service.conf of the user who runs Daybreak",
+    "unsupported startup parameter": POOLED,
     "SSL was required": "the server speaks no TLS: switch it on there, or mend sslmode in databases.{name}",
     "invalid response to SSL negotiation": "something else answers there: mend host and port in databases.{name}",
     "certificate": "look at sslrootcert and the host name in databases.{name}",
