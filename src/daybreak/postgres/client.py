@@ -116,7 +116,7 @@ class Postgres:
         if heard != "t":
             # Dump and proof stand on them; and what is set in a session may be for another's next transaction.
             raise SourceError(
-                f"{self.where()}: what answers there passes over the settings of a session, as a connection pooler does",
+                f"{self.where()}: what answers there passes over the settings of a session, as a pooler does",
                 hint=POOLED.format(name=self.database.name),
             )
         self._superuser = superuser == "t"
