@@ -63,6 +63,27 @@ def test_systemd_has_nothing_to_say_about_the_units(tmp_path: Path, podman: bool
     assert said.strip() == ""
 
 
+def test_a_run_waits_for_the_disks_that_it_writes_to(tmp_path: Path) -> None:
+    """One that is mounted late at the host's start hid what a missed backup, made up for at once, had published."""
+    folders = tuple(map(Path, ("/mnt/usb disk/new-backups", "/srv/.hidden/ä%", "/var/lib/daybreak")))
+    where = Installed(program=WHERE.program, config=WHERE.config, folders=folders)
+    wanted = {place for one in folders for place in (one, *one.parents) if place != Path("/")}
+    names = subprocess.run(
+        ["systemd-escape", "--path", "--suffix=mount", *map(str, wanted)],  # noqa: S607 -- whichever this host has
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.split()
+    assert len(names) == len(wanted)
+    for unit in (scheduler_units(where)[0], timer_units(where, [NIGHTLY])[0]):
+        after = " ".join(re.findall(r"^After=(.+)$", unit.text, re.MULTILINE)).split()
+        assert set(names) <= set(after)
+        assert not re.search("^Requires", unit.text, re.MULTILINE)  # a disk that fails keeps nothing else waiting
+        (tmp_path / unit.name).write_text(unit.text)
+        said = analyze("verify", tmp_path / unit.name, env={"SYSTEMD_UNIT_PATH": f"{tmp_path}:"})
+        assert said.strip() == ""
+
+
 def test_a_fault_in_a_unit_would_be_found(tmp_path: Path) -> None:
     unit, _ = scheduler_units(WHERE)
     (tmp_path / unit.name).write_text(unit.text.replace("KillMode=process", "KillMod=process"))

@@ -59,6 +59,7 @@ Description=Daybreak: backups and refreshes on time
 Wants=network-online.target
 # The clock first: what is due is a question of what time it is.
 After=network-online.target time-sync.target docker.service podman.socket
+{_after_disks(where)}
 
 [Service]
 Type=notify
@@ -163,6 +164,7 @@ def timer_units(where: Installed, plans: Iterable[Timed]) -> tuple[Unit, ...]:
 Description=Daybreak: {timed}
 Wants=network-online.target
 After=network-online.target time-sync.target docker.service podman.socket
+{_after_disks(where)}
 
 [Service]
 Type=oneshot
@@ -224,6 +226,24 @@ def _days(text: str) -> list[int]:
 
 def _command(where: Installed, *words: str) -> str:
     return " ".join(_word(one) for one in (*where.program, "--config", str(where.config), *words))
+
+
+def _after_disks(where: Installed) -> str:
+    """Wait for the disks that runs write to: one that is late at the host's start (nofail, NFS) would hide their work.
+
+    One that fails or is not there keeps nothing waiting: all else is backed up, and told, all the same.
+    """
+    places = dict.fromkeys(place for one in where.folders for place in (one, *one.parents) if place != place.parent)
+    units = " ".join(f"{_escaped(place)}.mount" for place in places)
+    return "# And the disks below these folders, where they are mounted." + (f"\nAfter={units}" if units else "")
+
+
+def _escaped(path: Path) -> str:
+    """A path as the name of a unit has it: `systemd-escape --path`."""
+    letters = str(path).strip("/").encode()
+    plain = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789:_."
+    name = ["-" if one == ord("/") else chr(one) if one in plain else f"\\x{one:02x}" for one in letters]
+    return "".join(["\\x2e", *name[1:]] if letters.startswith(b".") else name)
 
 
 def _word(text: str) -> str:
