@@ -268,6 +268,33 @@ def test_a_reason_names_a_database_and_not_its_address(where: str, more: str) ->
     assert said == "dev, t1 (cluster 77, oid 16385) was never refreshed (at all), 3/4 of it"
 
 
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        (
+            'connection to server at "db.example" (10.0.0.5), port 5432 failed: Connection refused',
+            "connection to server at … failed: Connection refused",
+        ),
+        (
+            'connection to server on socket "/run/pg/.s.PGSQL.5433" failed: FATAL:  role "app_dump" does not exist',
+            "connection to server on socket … failed: FATAL: role … does not exist",
+        ),
+        (
+            'connection to server at "h", port 5432 failed: FATAL:  no pg_hba.conf entry for host "a", user "x"',
+            "connection to server at … failed: FATAL: no pg_hba.conf entry for host …, user …",
+        ),
+        (
+            'could not translate host name "db.example" to address: Name or service not known',
+            "could not translate host name … to address: Name or service not known",
+        ),
+    ],
+)
+def test_a_server_that_lets_nobody_in_is_told_without_its_address(said: str, told: str) -> None:
+    """What libpq says has host, port and user once more; it is the commonest reason of all."""
+    message = f"prod (app_dump@db.example:5432/shop): {said}"
+    assert discreet(Failure(code="SourceError", message=message, hint="", exit_code=10)) == f"prod: {told}"
+
+
 def condition(event: AlertEvent = AlertEvent.FAILED) -> Condition:
     return Condition(plan="nightly", event=event, since=NIGHT, text="it broke", hint="mend it", run="r1", exit_code=11)
 

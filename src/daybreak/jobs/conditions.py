@@ -58,6 +58,9 @@ _QUOTED: Final = re.compile(
 )
 #: Behind a database's name, where it is and who comes: `dev (postgres@10.0.0.5:5432/shop in container db)`.
 _WHERE: Final = re.compile(r" \([^()\s]*(?:@|:\d+/)[^()]*\)")
+#: libpq says it once more, and the server whom it did not let in.
+_LIBPQ: Final = re.compile(r'(?:connection to server (?:at|on socket)|could not translate host name) ".*', re.DOTALL)
+_NAMED: Final = re.compile(r'"[^"]*"(?: \([^()]*\))?(?:, port \d+)?')
 _SERVERS: Final = frozenset({"SqlError", "CommandError"})
 _LONGEST: Final = 400
 
@@ -119,6 +122,7 @@ def discreet(failure: Failure) -> str:
     if failure.code in _SERVERS:
         return "the server or a tool refused a statement; its words are in the run"
     text = _QUOTED.sub(" …", _WHERE.sub("", " ".join(failure.message.split())))
+    text = _LIBPQ.sub(lambda said: _NAMED.sub("…", said[0]), text)
     return text if len(text) <= _LONGEST else text[:_LONGEST] + "…"
 
 
