@@ -235,6 +235,24 @@ def test_a_key_says_itself_what_is_equal(site: Couple) -> None:
     assert dev.psql("SELECT DISTINCT v FROM app.person UNION SELECT v FROM app.path", name) == "dev"
 
 
+@pytest.mark.parametrize("encoding", ["SQL_ASCII", "LATIN1"])
+def test_rows_go_on_in_every_encoding(couple: Coupling, servers: Servers, encoding: str) -> None:
+    options = f"ENCODING '{encoding}' LC_COLLATE 'C' LC_CTYPE 'C'"
+    name = servers[18].create_database(f"kept in {encoding}", template="template0", options=options)
+    servers[18].psql("CREATE TABLE t (id int PRIMARY KEY, v text); INSERT INTO t VALUES (1, 'prod')", name)
+    site = couple(name)
+    site.refresh()
+    # é as LATIN1 has it: no letter of UTF-8
+    latin = "convert_from(decode('e9', 'hex'), getdatabaseencoding())"
+    site.dev.psql(f"INSERT INTO t VALUES (2, {latin})", site.dev_db)  # noqa: S608 -- ours
+    keep(site, {"table": "public.t"})
+    site.refresh("--fresh")
+    rows = f"SELECT id, v = 'prod', v = {latin} FROM t ORDER BY id"  # noqa: S608 -- ours
+    assert site.dev.psql(rows, site.dev_db) == "1|t|f\n2|f|t"
+    site.drop()
+    servers[18].drop_database(name)
+
+
 def test_rows_that_a_key_of_periods_refers_to_go_on(site: Couple) -> None:
     dev, name = site.dev, site.dev_db
     site.prod.psql(TEMPORAL, site.prod_db)

@@ -67,12 +67,14 @@ def _carry(
     run.private.mkdir(mode=0o700, parents=True, exist_ok=True)
     path = run.private / "kept.sql"
     waiting = iter(ordered)
+    # Of SQL_ASCII nobody knows what its bytes mean: they go over as they are.
+    encoding = held.server.execute("SELECT getdatabaseencoding()", dbname=incoming).strip()
     with path.open("wb") as file:
-        for statement in load_statements(ordered):
+        for statement in load_statements(ordered, encoding=encoding):
             file.write(f"{statement};\n".encode())
             if statement.startswith(COPY):
                 one = next(waiting)
-                _read(held, one, read_statement(one, olds[one.table.oid]), deadline, file)
+                _read(held, one, read_statement(one, olds[one.table.oid], encoding=encoding), deadline, file)
                 file.write(END)
     try:
         said = held.server.load(path, dbname=incoming, deadline=deadline)

@@ -210,14 +210,14 @@ def in_order(carried: Sequence[Carried]) -> list[Carried]:
         ) from None
 
 
-def read_statement(one: Carried, old: Table) -> str:
-    """What prints the rows of the old database that are kept."""
+def read_statement(one: Carried, old: Table, *, encoding: str) -> str:
+    """What prints the rows of the old database that are kept, in the encoding of the new one."""
     where = f" WHERE ({one.wish.where})" if one.wish.where else ""
-    return f"COPY (SELECT {one.names} FROM {old.rows}{where}) TO STDOUT"
+    return f"COPY (SELECT {one.names} FROM {old.rows}{where}) TO STDOUT (ENCODING {literal(encoding)})"
 
 
-def load_statements(carried: Sequence[Carried]) -> Iterator[str]:
-    """One transaction that takes all rows in; a line `number rows conflicts` for each table."""
+def load_statements(carried: Sequence[Carried], *, encoding: str) -> Iterator[str]:
+    """One transaction that takes all rows in, each in `encoding`; a line `number rows conflicts` for each table."""
     yield "BEGIN"
     yield UNHEARD
     yield _ACTING.format(oids=", ".join(str(one.table.oid) for one in carried))
@@ -230,7 +230,7 @@ def load_statements(carried: Sequence[Carried]) -> Iterator[str]:
     yield _HEARD
     yield "SET CONSTRAINTS ALL DEFERRED"
     for number, one in enumerate(carried):
-        yield from _load(number, one)
+        yield from _load(number, one, encoding)
     for one in carried:
         yield from _set_sequences(one.table)
     yield "SET CONSTRAINTS ALL IMMEDIATE"  # a table whose rows wait for a check cannot be altered
@@ -239,9 +239,9 @@ def load_statements(carried: Sequence[Carried]) -> Iterator[str]:
     yield "COMMIT"
 
 
-def _load(number: int, one: Carried) -> Iterator[str]:
+def _load(number: int, one: Carried, encoding: str) -> Iterator[str]:
     table, staged = one.table, f"pg_temp.daybreak_kept_{number}"
-    yield f"{COPY}{staged} ({one.names}) FROM STDIN"
+    yield f"{COPY}{staged} ({one.names}) FROM STDIN (ENCODING {literal(encoding)})"
     conflicts = "0"
     if one.key:
         same = one.key.same("n", "k")

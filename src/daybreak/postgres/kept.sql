@@ -1,4 +1,5 @@
 -- The tables that are named, as far as rows are carried into or out of them.
+-- In ASCII, comments too: all of it is sent, and a database may have an encoding without what else stands here.
 SELECT w.number::int AS number, n.nspname AS schema, c.relname AS name, c.relkind = 'p' AS partitioned,
        (SELECT json_agg(json_build_object(
                    'name', attname, 'type', format_type(atttypid, atttypmod),
@@ -42,7 +43,7 @@ SELECT w.number::int AS number, n.nspname AS schema, c.relname AS name, c.relkin
                                   AND d.classid = 'pg_class'::regclass AND d.deptype IN ('a', 'i')
                   JOIN pg_attribute owner ON owner.attrelid = above.oid AND owner.attnum = d.refobjsubid
                  UNION
-                -- one that nobody owns, or another table: CREATE SEQUENCE and DEFAULT nextval(…) by hand
+                -- one that nobody owns, or another table: CREATE SEQUENCE and DEFAULT nextval(...) by hand
                 SELECT d.refobjid, attname
                   FROM pg_attrdef JOIN pg_attribute ON attrelid = adrelid AND attnum = adnum
                   JOIN pg_depend d ON d.classid = 'pg_attrdef'::regclass AND d.objid = pg_attrdef.oid
@@ -50,7 +51,7 @@ SELECT w.number::int AS number, n.nspname AS schema, c.relname AS name, c.relkin
                    AND pg_get_expr(adbin, adrelid) ~ '^nextval\(''.*''::regclass\)$') AS used
           JOIN pg_class s ON s.oid = used.sequence AND s.relkind = 'S'
           JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = used.column
-          -- numbers, and domains over them: what 'INV-' || nextval(…) made has no greatest value
+          -- numbers, and domains over them: what 'INV-' || nextval(...) made has no greatest value
           JOIN pg_type t ON t.oid = atttypid AND typcategory = 'N') AS sequences,
        c.oid::bigint AS oid
   FROM unnest({names}::text[]) WITH ORDINALITY AS w (name, number)
