@@ -260,7 +260,7 @@ def test_the_user_of_the_console_never_comes_into_the_group_of_root(
     """Root, who called Daybreak before there was a group, made the state folder; secrets of root's are 0640 at most."""
     state, to = tmp_path / "state", tmp_path / "units"
     to.mkdir()
-    file.chmod(0o640)
+    file.chmod(0o600)
     assert call("--config", str(file), "console", "first") == 0
     assert state.stat().st_gid == 0
     capsys.readouterr()
@@ -269,6 +269,7 @@ def test_the_user_of_the_console_never_comes_into_the_group_of_root(
         "groupadd --system daybreak",
         f"chgrp -R daybreak {state}",
         f"chgrp daybreak {file}",
+        f"chmod g+r {file}",
         "useradd --system --no-create-home --shell /usr/sbin/nologin --gid daybreak daybreak-console",
         f"chown -R daybreak-console: {state}/console",
     ]

@@ -7,6 +7,7 @@ import grp
 import pwd
 import shlex
 import shutil
+import stat
 import sys
 from pathlib import Path
 
@@ -75,8 +76,10 @@ def to_do_first(found: tuple[Unit, ...], settings: Settings, state: Path) -> lis
     elif state.stat().st_gid == 0:  # made by root alone, before anybody had a say
         lines.append(shlex.join(["chgrp", "-R", group, str(state)]))
     status = settings.path.stat()
-    if not status.st_mode & 0o004 and status.st_gid != gid:
-        lines.append(shlex.join(["chgrp", group, str(settings.path)]))
+    if not status.st_mode & stat.S_IROTH:
+        file = str(settings.path)
+        lines += [] if status.st_gid == gid else [shlex.join(["chgrp", group, file])]
+        lines += [] if status.st_mode & stat.S_IRGRP else [shlex.join(["chmod", "g+r", file])]
     uid = -1
     try:
         uid = pwd.getpwnam(CONSOLE_USER).pw_uid
