@@ -183,7 +183,7 @@ def test_two_targets_whose_names_begin_alike_never_take_each_others_previous(cou
     one.refresh()
     other = couple(small, dev_db="y" * 62 + "2")
     refused = other.refresh(expect=4)
-    assert "not one that Daybreak keeps for dev" in refused["message"]
+    assert "_previous is there that a Daybreak kept, and this catalog does not know it" in refused["message"]
     one.json("undo")
     one.dev.drop_database("y" * 54 + "_previous")
 
