@@ -8,6 +8,7 @@ Errors  every `DaybreakError` ends with its own exit code, in words on stderr or
 from __future__ import annotations
 
 import atexit
+import errno
 import gc
 import io
 import os
@@ -23,7 +24,7 @@ import click
 
 from daybreak.cli.output import Door, bug, fail, say
 from daybreak.cli.verbs import VERBS
-from daybreak.errors import Cancelled, DaybreakError, UsageError
+from daybreak.errors import Cancelled, DaybreakError, PublishError, UsageError
 
 _SIGNALLED: Final = 128
 #: So many new objects before somebody looks for garbage among them: what imports make is none.
@@ -97,13 +98,16 @@ class _End:
     def __call__(self) -> None:
         if self.code is None:
             return
-        try:
-            for stream in (sys.stdout, sys.stderr):
+        code = self.code
+        for stream in (sys.stdout, sys.stderr):
+            try:
                 if stream is not None:  # pyright: ignore[reportUnnecessaryComparison] -- it is where it was closed
                     stream.flush()
-        except (OSError, ValueError):  # Python has its own words for that
-            return
-        os._exit(self.code)
+            except ValueError:  # it was closed
+                pass
+            except OSError as error:  # what could not be written stands in the buffer still; mostly that was told
+                code = code or (_SIGNALLED + signal.SIGPIPE if error.errno == errno.EPIPE else PublishError.exit_code)
+        os._exit(code)
 
 
 def run(arguments: Sequence[str]) -> int:
