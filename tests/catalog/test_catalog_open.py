@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import multiprocessing
 import os
 import signal
@@ -229,6 +230,27 @@ def test_a_caller_who_may_not_write_the_folder_is_told_the_command(reachable: Pa
     assert "not writable" in said.stdout
     assert "sudo ch" in said.stdout
     assert "chmod 2770" in said.stdout
+
+
+@pytest.mark.parametrize("foreign", ["home", "closed", "/etc"])
+def test_no_command_is_printed_for_a_folder_that_is_more_than_ours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, foreign: str
+) -> None:
+    """`state = "/etc"`, or a home: chgrp -R and chmod for all that lies there would be the end of it."""
+
+    def closed(_path: Path) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    state = tmp_path / foreign  # "/etc" stays that
+    if foreign != "/etc":
+        state.mkdir()
+        (state / "of somebody else").touch()
+    if foreign == "closed":
+        monkeypatch.setattr(Path, "iterdir", closed)
+    monkeypatch.setattr("os.access", lambda *_: False)  # root may everything
+    with pytest.raises(ConfigError, match="not writable") as caught:
+        Catalog.open(state)
+    assert caught.value.hint == "name another one with `state = …` or DAYBREAK_STATE"
 
 
 def test_the_printed_command_opens_the_folder_to_its_group_and_nothing_that_shuts_the_group_out(

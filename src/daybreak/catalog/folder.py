@@ -22,6 +22,7 @@ FOLDER_MODE: Final = 0o2770
 FILE_MODE: Final = 0o660
 #: Locked in the state folder by whoever keeps its schedule.
 KEPT: Final = Path("locks") / "serve.lock"
+CATALOG: Final = "catalog.sqlite3"
 _ANOTHER: Final = "name another one with `state = …` or DAYBREAK_STATE"
 
 
@@ -86,6 +87,17 @@ def _own_group() -> str:
     return _group_name(os.getegid())
 
 
+def _is_our_own(folder: Path) -> bool:
+    """Whether nothing but Daybreak can be in there: a command for all that lies in /etc, or in a home, ends a host."""
+    if len(folder.resolve().parts) <= len(Path("/etc").parts):
+        return False
+    try:
+        names = {one.name for one in folder.iterdir()}
+    except OSError:  # closed to us; what we made lets the group in, and what it makes there keeps it
+        return bool(folder.stat().st_mode & stat.S_ISGID)
+    return CATALOG in names or names <= {"console", "lost+found"}
+
+
 def _read_only(folder: Path) -> ConfigError:
     """No mode helps there, and root cannot write it either."""
     return ConfigError(
@@ -98,6 +110,8 @@ def _mend(folder: Path) -> str:
 
     Folders within that shut the group out stay so: the console's own, and what a run keeps to itself.
     """
+    if not _is_our_own(folder):
+        return _ANOTHER
     status, where = folder.stat(), shlex.quote(str(folder))
     repair = (
         f"sudo chmod 2770 {where} && sudo find {where} -mindepth 1 -type d ! -perm /070 -prune"

@@ -24,11 +24,11 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from daybreak import files
-from daybreak.catalog.folder import make_file, make_folder
+from daybreak.catalog.folder import CATALOG, make_file, make_folder
 from daybreak.catalog.schema import HEAD
 from daybreak.errors import ConfigError
 
-FILE: Final = "catalog.sqlite3"
+FILE: Final = CATALOG
 #: How long a writer waits for its turn. Writes take milliseconds; a slow disk may need seconds.
 BUSY_S: Final = 30
 _WRITE: Final = "daybreak_write"
