@@ -297,7 +297,7 @@ def test_words_that_do_not_fit(site: Couple) -> None:
     assert said["message"] == "the archive has no table public.acount"
     assert said["hint"] == "did you mean public.account?"
     said = unchanged(site, lambda: rescue(site, "other.thing", expect=2))
-    assert said["hint"] == "daybreak archive read lists what it has"
+    assert said["hint"] == "`daybreak archive read FILE` lists what it has"
     said = unchanged(site, lambda: rescue(site, "account", expect=2))
     assert said["message"] == "--table account: not a schema and a table"
     assert "quote what SQL wants quoted" in said["hint"]

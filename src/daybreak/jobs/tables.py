@@ -126,7 +126,7 @@ def _find(name: str, tables: Mapping[tuple[str, str], Entry], selection: Selecti
     near = difflib.get_close_matches(f"{schema}.{table}", there, n=3, cutoff=0.75)
     raise UsageError(
         f"the archive has no table {schema}.{table}",
-        hint=f"did you mean {' or '.join(near)}?" if near else "daybreak archive read lists what it has",
+        hint=f"did you mean {' or '.join(near)}?" if near else "`daybreak archive read FILE` lists what it has",
     )
 
 

@@ -71,7 +71,7 @@ class Accounts:
             if connection.execute(select(people.c.id).limit(1)).first() is not None:
                 raise Refused(
                     "there is a first user already",
-                    hint="`daybreak console user add NAME` adds another one; who forgot a password: `… user password`",
+                    hint="`daybreak console user add NAME --role ROLE`; a password is gone: `… user password NAME`",
                 )
             connection.execute(delete(first))
             connection.execute(insert(first).values(hash=digest(token), ends_at=at + FIRST))
