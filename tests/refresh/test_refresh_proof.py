@@ -181,6 +181,42 @@ def test_a_database_that_is_not_utf8(servers: Servers, couple: Coupling):
     prod.drop_database(name)
 
 
+BYTES = r"""
+DO $$ DECLARE e text := convert_from('\xe9', 'SQL_ASCII'); BEGIN
+    EXECUTE format('CREATE TABLE %I (id serial PRIMARY KEY, %I text)', 'caf' || e, 'pr' || e || 'nom');
+    EXECUTE format('INSERT INTO %I (%I) VALUES (%L)', 'caf' || e, 'pr' || e || 'nom', 'Ren' || e);
+    EXECUTE format('CREATE TABLE plain (id int PRIMARY KEY, %I text)', 'pr' || e || 'nom');
+    EXECUTE format('COMMENT ON TABLE plain IS %L', 'th' || e);
+END $$"""
+NAMES = """
+SELECT encode(convert_to(relname, 'SQL_ASCII'), 'hex'), relacl::text LIKE '%=r/%',
+       encode(convert_to(attname, 'SQL_ASCII'), 'hex')
+  FROM pg_class c JOIN pg_attribute ON attrelid = c.oid
+ WHERE relnamespace = 'public'::regnamespace AND relkind = 'r' AND attnum = 2 ORDER BY 1"""
+
+
+def test_names_that_are_any_bytes(servers: Servers, couple: Coupling):
+    prod = servers[18]
+    options = "ENCODING 'SQL_ASCII' LC_COLLATE 'C' LC_CTYPE 'C'"
+    name = prod.create_database("bytes", template="template0", options=options)
+    prod.psql(BYTES, name)
+    site = couple(name)
+    assert site.refresh()["proof"]["equal"] == 2
+    site.dev.psql(
+        "GRANT SELECT ON ALL TABLES IN SCHEMA public TO PUBLIC; INSERT INTO plain VALUES (7, 'dev')", site.dev_db
+    )
+    site.retarget()
+    site.more += "keep = [{ table = 'public.plain' }]\n"
+    site.configure()
+    assert site.refresh("--fresh")["proof"]["different"] == 0
+    assert site.dev.psql(NAMES, site.dev_db) == "636166e9|t|7072e96e6f6d\n706c61696e|t|7072e96e6f6d"
+    assert site.dev.psql("SELECT id FROM plain", site.dev_db) == "7"
+    assert site.json("drill")["proof"]["different"] == 0
+    site.json("restore", "latest", "--to", "dev", "--table", "public.plain", "--as-schema", "back")
+    assert site.dev.psql("SELECT count(*) FROM back.plain", site.dev_db) == "0"
+    prod.drop_database(name)
+
+
 def test_roles_whose_names_are_not_ascii_where_the_database_is_not_utf8(servers: Servers, couple: Coupling):
     prod = servers[18]
     name = prod.create_database("latin", template="template0", options="ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C'")

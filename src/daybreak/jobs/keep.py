@@ -13,6 +13,7 @@ from typing import BinaryIO, Final
 from daybreak.errors import CommandError, RefreshError
 from daybreak.jobs.run import RunContext
 from daybreak.jobs.target import Held
+from daybreak.postgres.client import AS_IT_IS
 from daybreak.postgres.faults import SqlError
 from daybreak.postgres.kept import (
     COPY,
@@ -70,8 +71,9 @@ def _carry(
     # Of SQL_ASCII nobody knows what its bytes mean: they go over as they are.
     encoding = held.server.execute("SELECT getdatabaseencoding()", dbname=incoming).strip()
     with path.open("wb") as file:
+        file.write(f"{AS_IT_IS};\n".encode())
         for statement in load_statements(ordered, encoding=encoding):
-            file.write(f"{statement};\n".encode())
+            file.write(f"{statement};\n".encode("utf-8", "surrogateescape"))
             if statement.startswith(COPY):
                 one = next(waiting)
                 _read(held, one, read_statement(one, olds[one.table.oid], encoding=encoding), deadline, file)

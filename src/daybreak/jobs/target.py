@@ -304,9 +304,7 @@ def require_own_previous(run: RunContext, server: Postgres, identity: Identity) 
     if ours and marked:
         return found
     rename = f"ALTER DATABASE {identifier(name)} RENAME TO {identifier(derived_name(identity.database, 'before'))};"
-    if (
-        marked and creation is None
-    ):  # whether it has been given to somebody else since, only the catalog that made it could tell
+    if marked and creation is None:  # whose it is, only the catalog that made it could tell
         raise Refused(
             f"a database {name} is there that a Daybreak kept, and this catalog does not know it ({found.comment})",
             hint=f"was its catalog moved away, or is it another host's? Rename it: {rename} or drop it, if nobody wants"

@@ -39,6 +39,12 @@ _PINNED_SINCE: Final[tuple[tuple[int, Mapping[str, str]], ...]] = (
 #: Triggers on login, which came with 17, fire for each session of ours too, and what they write into a database that is
 #: being restored is a row too many. A superuser may do without; nobody else could have restored one.
 _UNHEARD: Final[tuple[int, Mapping[str, str]]] = (17, {"event_triggers": "off"})
+#: Names in a database of SQL_ASCII may be any bytes: a session with an encoding of its own can neither be told of them
+#: nor name them.
+AS_IT_IS: Final = (
+    "SELECT WHERE CASE getdatabaseencoding() WHEN 'SQL_ASCII' "
+    "THEN set_config('client_encoding', 'SQL_ASCII', false) IS NULL END"
+)
 #: What is pinned for statements that are not ours: they mean what they mean in that database, and have our deadlines.
 _UNHURRIED: Final[Mapping[str, str]] = dict.fromkeys(
     ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout"), "0"
@@ -256,6 +262,7 @@ class Postgres:
         pinned: bool = True,
         application: str | None = None,
         on_stderr: Callable[[str], None] | None = None,
+        errors: str = "replace",
     ) -> str:
         """Run statements one by one and return what they printed. Raise SqlError, SourceError, TimedOut.
 
@@ -272,7 +279,7 @@ class Postgres:
             completed = self.runner.run(command, on_stderr=on_stderr or (lambda _line: None))
         except CommandError as error:
             raise self.explain(error) from error
-        return completed.stdout.decode("utf-8", "replace")
+        return completed.stdout.decode("utf-8", errors)
 
     def load(self, path: Path, *statements: str, dbname: str, deadline: timedelta = QUICK) -> str:
         """Run statements in one session; those that are `COPY … FROM STDIN` read `path`, one after another.
@@ -295,13 +302,16 @@ class Postgres:
         except CommandError as error:
             raise self.explain(error) from error
 
-    def query(self, sql: str, *, dbname: str | None = None, deadline: timedelta = QUICK) -> list[dict[str, Any]]:
-        """The rows of one SELECT, as dictionaries."""
+    def query(
+        self, sql: str, *, dbname: str | None = None, deadline: timedelta = QUICK, named: bool = False
+    ) -> list[dict[str, Any]]:
+        """The rows of one SELECT, as dictionaries. `named`: with all bytes of names, for statements, not for people."""
         question = f"SELECT row_to_json(q) FROM ({sql}) AS q"
         kept = self._kept.get(dbname)
         text = None if kept is None else kept.ask(question, deadline=deadline)
         if text is None:
-            text = self.execute(question, dbname=dbname, deadline=deadline)
+            errors = "surrogateescape" if named else "replace"
+            text = self.execute(AS_IT_IS, question, dbname=dbname, deadline=deadline, errors=errors)
         return [json.loads(line) for line in text.split("\n") if line]  # U+2028 and its kin end no line here
 
     def _spoken(self, dbname: str | None) -> Command:

@@ -16,7 +16,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, Final
 
-from daybreak.postgres.client import Postgres
+from daybreak.postgres.client import AS_IT_IS, Postgres
 from daybreak.postgres.shadow import UNHEARD
 from daybreak.postgres.sql import identifier
 
@@ -113,7 +113,7 @@ def rights_of(server: Postgres, dbname: str, *, everything: bool = False) -> Rig
     Default privileges for a kind that a newer PostgreSQL knows and we do not are left out: nobody can say them here.
     """
     sql = files("daybreak.postgres").joinpath("grants.sql").read_text("utf-8")
-    rows = server.query(sql.replace("{everything}", "true" if everything else "false"), dbname=dbname)
+    rows = server.query(sql.replace("{everything}", "true" if everything else "false"), dbname=dbname, named=True)
     return Rights(
         items=tuple(
             Item(
@@ -135,7 +135,7 @@ def rights_of(server: Postgres, dbname: str, *, everything: bool = False) -> Rig
                 grants=_grants(row["acl"]),
                 lost=tuple(row["lost"]),
             )
-            for row in server.query(_DEFAULTS, dbname=dbname)
+            for row in server.query(_DEFAULTS, dbname=dbname, named=True)
             if row["kind"] in _KINDS
         ),
     )
@@ -211,8 +211,8 @@ def carry_over(server: Postgres, *, old: str, new: str, script: Path) -> int:
     schemas = [item.schema for item in has.items if item.kind == "SCHEMA"]
     wanted = [*statements(had, has.items), *default_statements(had, schemas)]
     try:
-        with script.open("w", encoding="utf-8") as file:
-            file.write(f"{UNHEARD};\n")
+        with script.open("w", encoding="utf-8", errors="surrogateescape") as file:
+            file.write(f"{UNHEARD};\n{AS_IT_IS};\n")
             for begin in range(0, len(wanted), _AT_ONCE):
                 file.writelines(f"{one};\n" for one in ("BEGIN", *wanted[begin : begin + _AT_ONCE], "COMMIT"))
         server.script(script, dbname=new, deadline=_DEADLINE, on_stderr=lambda _line: None)

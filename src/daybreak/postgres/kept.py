@@ -157,7 +157,7 @@ def tables_of(server: Postgres, dbname: str, wishes: Sequence[KeptRows]) -> dict
             **{part: tuple(row.pop(part) or ()) for part in ("parents", "update_rules", "sequences")},
             **row,
         )
-        for row in server.query(sql, dbname=dbname)
+        for row in server.query(sql, dbname=dbname, named=True)
     }
 
 

@@ -64,6 +64,11 @@ def options_text(settings: Mapping[str, str]) -> str:
     )
 
 
+def _is_utf8(statement: str) -> bool:
+    """Whether it is text: names in a database of SQL_ASCII may be any bytes, which only such a session takes."""
+    return statement.isascii() or not any("\udc80" <= one <= "\udcff" for one in statement)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tools:
     """The programs of one PostgreSQL version, and what every session of one run is started with."""
@@ -93,7 +98,7 @@ class Tools:
             "options": f"{self.options} {options_text(settings)}".strip(),
             "client_encoding": "UTF8",
         }
-        if program in {"pg_dump", "pg_dumpall", "pg_restore"}:
+        if program in {"pg_dump", "pg_dumpall", "pg_restore", "vacuumdb"}:
             del session["client_encoding"]  # these speak the database's own encoding
         env: dict[str, str | Secret] = {_VARIABLES[key]: value for key, value in session.items()}
         env["PGCONNECT_TIMEOUT"] = "10"
@@ -121,6 +126,8 @@ class Tools:
         COPY reads `feed`; without a statement, the statements are in there.
         """
         arguments = ["-XAtq", "-v", "ON_ERROR_STOP=1", "-v", "VERBOSITY=verbose"]
+        if not all(map(_is_utf8, statements)):
+            arguments += ["-c", "SET client_encoding = 'SQL_ASCII'"]
         for statement in statements:
             arguments += ["-c", statement]
         return self._command(
