@@ -244,6 +244,16 @@ def test_a_dump_of_another_tool_under_the_name_is_replaced_with_a_warning(site: 
     site.manifest()
 
 
+def test_a_folder_whose_disk_is_away_is_told(site: Installation) -> None:
+    site.backup()
+    shutil.rmtree(site.archive.parent)  # as what lies beneath its mount point looks
+    site.archive.parent.mkdir()
+    (warning,) = site.backup()["warnings"]
+    assert "is gone, where an archive was published" in warning
+    assert f"findmnt --target {site.archive.parent}" in warning
+    assert "warnings" not in site.backup()
+
+
 def test_an_archive_that_was_replaced_behind_our_back_never_becomes_an_older_one(site: Installation) -> None:
     site.configure(plan={"keep_local": 3})
     site.backup()

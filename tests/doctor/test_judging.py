@@ -58,7 +58,8 @@ def test_clocks() -> None:
     for apart, severity in ((5, Severity.OK), (60, Severity.WARNING), (-900, Severity.ERROR)):
         assert servers.judge_clock(PIECE, NOW + timedelta(seconds=apart), NOW).severity is severity
     assert home.judge_clock(PIECE, NOW, NOW + timedelta(minutes=1)).severity is Severity.OK
-    assert home.judge_clock(PIECE, NOW, NOW + timedelta(days=3650)).severity is Severity.ERROR
+    assert home.judge_clock(PIECE, NOW, NOW + timedelta(hours=3)).severity is Severity.ERROR
+    assert home.judge_clock(PIECE, NOW, NOW + timedelta(days=3650)).severity is Severity.WARNING
     assert home.judge_clock(PIECE, datetime(1999, 1, 1, tzinfo=UTC), None).severity is Severity.ERROR
 
 

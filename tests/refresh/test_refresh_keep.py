@@ -235,6 +235,14 @@ def test_a_key_says_itself_what_is_equal(site: Couple) -> None:
     assert dev.psql("SELECT DISTINCT v FROM app.person UNION SELECT v FROM app.path", name) == "dev"
 
 
+def test_a_table_is_named_once_however_it_is_written(site: Couple) -> None:
+    before = contents(site.dev, site.dev_db)
+    keep(site, {"table": "app.team", "where": "id = 1"}, {"table": 'app."team"', "where": "id = 2"})
+    said = site.refresh(expect=15)
+    assert "names app.team twice" in said["message"]
+    assert contents(site.dev, site.dev_db) == before
+
+
 @pytest.mark.parametrize("encoding", ["SQL_ASCII", "LATIN1"])
 def test_rows_go_on_in_every_encoding(couple: Coupling, servers: Servers, encoding: str) -> None:
     options = f"ENCODING '{encoding}' LC_COLLATE 'C' LC_CTYPE 'C'"

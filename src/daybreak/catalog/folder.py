@@ -87,7 +87,7 @@ def _own_group() -> str:
     return _group_name(os.getegid())
 
 
-def _is_our_own(folder: Path) -> bool:
+def is_our_own(folder: Path) -> bool:
     """Whether nothing but Daybreak can be in there: a command for all that lies in /etc, or in a home, ends a host."""
     if len(folder.resolve().parts) <= len(Path("/etc").parts):
         return False
@@ -110,7 +110,7 @@ def _mend(folder: Path) -> str:
 
     Folders within that shut the group out stay so: the console's own, and what a run keeps to itself.
     """
-    if not _is_our_own(folder):
+    if not is_our_own(folder):
         return _ANOTHER
     status, where = folder.stat(), shlex.quote(str(folder))
     repair = (

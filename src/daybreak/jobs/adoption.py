@@ -9,6 +9,7 @@ Errors  none of its own: an archive that is damaged, or that the disk does not g
 from __future__ import annotations
 
 import contextlib
+import shlex
 from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
@@ -69,9 +70,11 @@ def adopt(run: RunContext, plan: BackupPlan, shelf: Shelf, read: Callable[[], st
         # A dump of another tool, or a damaged one: nothing restores from it, and a new one replaces it.
         run.warn(f"{error.message}; the next backup replaces it")
         return None
+    catalog = run.catalog.archives
+    if manifest is None:
+        _warn_if_gone(run, plan)
     if manifest is None or manifest.plan != plan.name:
         return manifest
-    catalog = run.catalog.archives
     known = catalog.get(manifest.id)
     if known is None:
         seconds = (manifest.finished_at - manifest.taken_at).total_seconds()
@@ -82,6 +85,16 @@ def adopt(run: RunContext, plan: BackupPlan, shelf: Shelf, read: Callable[[], st
         run.best_effort(lambda: catalog.set_state(manifest.id, ArchiveState.PUBLISHED, path=plan.archive))
         run.log.write(f"archive {manifest.id} stands published, whatever was recorded")
     return manifest
+
+
+def _warn_if_gone(run: RunContext, plan: BackupPlan) -> None:
+    """What is written beneath the mount point of a disk that is away takes another's room, and is hidden later."""
+    published = run.catalog.archives.list(plan.name, state=ArchiveState.PUBLISHED)
+    if any(_where(one) == (ArchiveState.PUBLISHED, plan.archive) for one in published):
+        run.warn(
+            f"{plan.archive} is gone, where an archive was published: if nobody removed it, is its disk not mounted? "
+            f"(findmnt --target {shlex.quote(str(plan.archive.parent))})"
+        )
 
 
 def record_of(

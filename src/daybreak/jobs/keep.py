@@ -54,6 +54,11 @@ def carry_kept(run: RunContext, held: Held, *, incoming: str, wishes: Sequence[K
                     hint="take it out of keep if that is meant; `daybreak undo` has the old rows for a week",
                 )
             else:
+                if any(one.table.oid == new[number].oid for one, _ in carried):
+                    raise RefreshError(
+                        f"keep names {new[number].label} twice, as {wish.table} and another way",
+                        hint='say in one entry which rows are kept: where = "… OR …"',
+                    )
                 carried.append((match(wish, old[number], new[number]), old[number]))
         if carried:
             facts.update(_carry(run, held, incoming, carried, deadline))

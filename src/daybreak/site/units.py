@@ -11,6 +11,7 @@ import stat
 import sys
 from pathlib import Path
 
+from daybreak.catalog.folder import is_our_own
 from daybreak.config import Settings
 from daybreak.errors import ConfigError
 from daybreak.restic.folder import folder_of
@@ -73,7 +74,7 @@ def to_do_first(found: tuple[Unit, ...], settings: Settings, state: Path) -> lis
         gid = -1
     if not state.exists():
         lines.append(shlex.join(["install", "-d", "-m", "2770", "-g", group, str(state)]))
-    elif state.stat().st_gid == 0:  # made by root alone, before anybody had a say
+    elif state.stat().st_gid == 0 and is_our_own(state):  # made by root alone, before anybody had a say
         lines.append(shlex.join(["chgrp", "-R", group, str(state)]))
     status = settings.path.stat()
     if not status.st_mode & stat.S_IROTH:

@@ -17,6 +17,7 @@ from daybreak.errors import DaybreakError
 from daybreak.jobs.doctor.finding import Finding, Piece
 from daybreak.model import AlertEvent, Destination, Schedule, SecretSource
 from daybreak.process import Runner
+from daybreak.retention import FAR_AHEAD
 from daybreak.units import show_bytes, show_duration
 
 _STATE_ROOM: Final = 50 * 10**6
@@ -79,10 +80,10 @@ def judge_clock(piece: Piece, at: datetime, newest: datetime | None) -> Finding:
         return piece.error(f"the clock says {at:%Y-%m-%d}", "timedatectl set-ntp true")
     if newest is not None and newest - at > _AHEAD:
         ahead = show_duration((newest - at).total_seconds())
-        return piece.error(
-            f"the newest run was asked for {ahead} from now: the clock was set back, or was ahead then",
-            "timedatectl set-ntp true; what is dated so counts as the newest of nothing until then",
-        )
+        text = f"the newest run was asked for {ahead} from now: the clock was set back, or was ahead then"
+        if newest - at > FAR_AHEAD:  # no run of tonight depends on it, and it may be so for years
+            return piece.warning(text, "timedatectl set-ntp true; what is dated so is the newest of nothing until then")
+        return piece.error(text, "timedatectl set-ntp true; ages are wrong until that instant")
     return piece.ok(f"it is {at:%Y-%m-%d %H:%M} UTC")
 
 
