@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from daybreak.config.conninfo import parse_conninfo
 from daybreak.embedded.binaries import find_server
 from daybreak.embedded.cluster import FAST, running_cluster
 from daybreak.embedded.scratch import free_port
@@ -66,11 +67,14 @@ def half_way(site: Installation, *, at_bytes: int = 2_000_000) -> Iterator[tuple
 
 
 def pg_dump(site: Installation) -> int:
-    """The process number of the pg_dump of this installation's database, not of its watchdog."""
-    database = site.url.rpartition("/")[2]
+    """The process number of the pg_dump of this installation's database, not of its watchdog.
+
+    Databases have the same names on the servers of tests that run beside this one.
+    """
+    database = parse_conninfo(site.url)
     return next(
         pid
-        for pid in processes("pg_dump", f"dbname='{database}'")
+        for pid in processes("pg_dump", f"dbname='{database['dbname']}'", f"port='{database['port']}'")
         if Path(f"/proc/{pid}/exe").resolve().name == "pg_dump"
     )
 
