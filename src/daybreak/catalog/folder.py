@@ -23,6 +23,7 @@ FILE_MODE: Final = 0o660
 #: Locked in the state folder by whoever keeps its schedule.
 KEPT: Final = Path("locks") / "serve.lock"
 CATALOG: Final = "catalog.sqlite3"
+ACCOUNTS: Final = "console.sqlite3"  # in the folder of the console
 _ANOTHER: Final = "name another one with `state = …` or DAYBREAK_STATE"
 
 

@@ -11,7 +11,7 @@ import stat
 import sys
 from pathlib import Path
 
-from daybreak.catalog.folder import is_our_own
+from daybreak.catalog.folder import ACCOUNTS, is_our_own
 from daybreak.config import Settings
 from daybreak.errors import ConfigError
 from daybreak.restic.folder import folder_of
@@ -89,7 +89,9 @@ def to_do_first(found: tuple[Unit, ...], settings: Settings, state: Path) -> lis
         lines.append(shlex.join(call))
     own = settings.console.state or state / "console"
     with contextlib.suppress(OSError):  # not there yet
-        if any(one.stat().st_uid != uid for one in (own, *own.iterdir())):  # `daybreak console first` by root was first
+        files = [own, *own.iterdir()]
+        # `daybreak console first` by root was first; a folder of other things is not given away
+        if own / ACCOUNTS in files and any(one.stat().st_uid != uid for one in files):
             lines.append(shlex.join(["chown", "-R", f"{CONSOLE_USER}:", str(own)]))
     return lines
 

@@ -19,11 +19,11 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from daybreak.catalog.folder import make_folder
+from daybreak.catalog.folder import ACCOUNTS, make_folder
 from daybreak.console.accounts.schema import TRIGGERS, VERSION, metadata
 from daybreak.errors import ConfigError
 
-FILE: Final = "console.sqlite3"
+FILE: Final = ACCOUNTS
 #: A page waits no longer than this for its turn to write.
 BUSY_S: Final = 5
 _FOLDER_MODE: Final = 0o700
