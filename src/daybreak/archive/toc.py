@@ -37,6 +37,10 @@ TOC_BYTES: Final = 2**30
 TABLE_DATA: Final = "TABLE DATA"
 BLOBS: Final = "BLOBS"
 SEQUENCE_SET: Final = "SEQUENCE SET"
+#: What the planner knew of a relation, as calls of functions that a server has since 18.
+STATISTICS: Final = "STATISTICS DATA"
+#: How a session has to be set for the statements of the entries.
+PREAMBLE: Final = frozenset({"ENCODING", "STDSTRINGS", "SEARCHPATH"})
 #: The section of what is made when the rows are in: indexes, constraints, triggers.
 BEHIND_ROWS: Final = 4
 

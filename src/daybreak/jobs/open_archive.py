@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from daybreak.errors import RefreshError, SourceError
+from daybreak.jobs.analyze import analyze
 from daybreak.jobs.backup import archive_of
 from daybreak.jobs.choice import Choice, pinned
 from daybreak.jobs.restored import Restored, restored
@@ -80,6 +81,6 @@ def _settle(run: RunContext, one: Restored) -> None:
         for entry in cast("list[dict[str, Any]]", found or []):
             if entry["role"] is None:
                 server.execute(*setting_statements(name, None, entry["settings"]))
-        one.work.analyze()
+        analyze(one.work)
     except (SqlError, SourceError, RefreshError) as error:
         run.warn(f"the database lacks some of production's settings: {error.message}")

@@ -1,6 +1,6 @@
 """Build a database beside the target from an archive, prove it, and make it ready to take the name.
 
-    create → restore (one parallel pg_restore from a pinned file) → proof → analyze → (views) → carry over
+    create → restore (one parallel pg_restore from a pinned file) → proof → (analyze → views) → carry over
 
 Errors  `RefreshError` (15), `ProofError` (18); the target is not touched by anything here.
 """
@@ -52,7 +52,7 @@ _RESTORE_SETTINGS: Final = {
 _CHECK_SETTINGS: Final = {"jit": "off"}
 #: What the build of one index gets, unless the server gives more by itself.
 _BUILD_BYTES: Final = 256 * 2**20
-_ANALYZE_DEADLINE: Final = timedelta(hours=2)
+_FLUSH_DEADLINE: Final = timedelta(hours=2)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -314,20 +314,8 @@ class Rebuild:
         if not abilities.superuser and "pg_checkpoint" not in abilities.memberships:
             return
         try:
-            server.execute("CHECKPOINT", dbname=server.maintenance_db, deadline=_ANALYZE_DEADLINE)
+            server.execute("CHECKPOINT", dbname=server.maintenance_db, deadline=_FLUSH_DEADLINE)
         except Cancelled:
             raise
         except DaybreakError as error:
             self.run.log.write(f"no checkpoint before the swap: {error.message}")
-
-    def analyze(self) -> None:
-        """Fresh statistics, so that the first queries of the morning are planned well."""
-        server = self.held.server
-        command = server.own_tools.vacuumdb_analyze(
-            server.conninfo(self.name), jobs=self.jobs, deadline=_ANALYZE_DEADLINE, settings=server.settings()
-        )
-        with self.run.step("analyze"):
-            try:
-                self.run.runner.run(command)
-            except CommandError as error:
-                raise server.explain(error) from error

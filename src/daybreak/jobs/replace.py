@@ -9,6 +9,7 @@ from daybreak import files
 from daybreak.catalog.records import Role
 from daybreak.errors import CommandError, RefreshError, Refused, SourceError, Unfinished
 from daybreak.jobs import cron
+from daybreak.jobs.analyze import analyze
 from daybreak.jobs.backup import archive_of
 from daybreak.jobs.checks import run_checks
 from daybreak.jobs.exchange import exchange
@@ -70,7 +71,7 @@ def replace_target(run: RunContext, held: Held, pinned: Pinned, how: Replacement
         work.restore_and_prove()
         run_hooks(work, HookTime.AFTER_RESTORE)
         with work.flushing(wanted=server.find(held.previous) is not None):
-            work.analyze()
+            analyze(work)
             fill_views(work)
             work.carry_over()
             carry_kept(run, held, incoming=name, wishes=how.keep, deadline=how.deadline)

@@ -33,6 +33,7 @@ from daybreak.errors import (
     UsageError,
 )
 from daybreak.jobs import cron, homecoming
+from daybreak.jobs.analyze import analyze
 from daybreak.jobs.backup import archive_of
 from daybreak.jobs.choice import Choice, pinned
 from daybreak.jobs.ground import hold_ground
@@ -218,7 +219,7 @@ def build(work: Rebuild, name: str, finish: Callable[[], None], *, comment: str 
     """Make the shadow, restore, prove, `finish` it, and give it its name. Raise RefreshError, ProofError."""
     with shadow_of(work):
         work.restore_and_prove()
-        work.analyze()
+        analyze(work)
         fill_views(work)
         finish()
         if work.run.cancel.is_set():

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from daybreak.archive import Entry, parse_label_providers
+from daybreak.archive.toc import STATISTICS
 from daybreak.replacement import Replacement
 
 #: The extension whose launcher lives in one database of a server, and the schema that it makes for itself.
@@ -41,6 +42,7 @@ _OF_ANOTHER: Final = {
     "SEQUENCE OWNED BY",
     "TABLE ATTACH",
     "INDEX ATTACH",
+    STATISTICS,
 }
 
 
@@ -66,13 +68,18 @@ class Selection:
 
     @property
     def built(self) -> tuple[Entry, ...]:
-        """What pg_restore restores: all but the contents of materialized views."""
-        return tuple(entry for entry in self.restored if entry.kind != _VIEW_DATA)
+        """What pg_restore restores: all but the contents of materialized views, and statistics."""
+        return tuple(entry for entry in self.restored if entry.kind not in {_VIEW_DATA, STATISTICS})
 
     @property
     def views(self) -> tuple[Entry, ...]:
         """The contents of materialized views, which are filled when everything else is there."""
         return tuple(entry for entry in self.restored if entry.kind == _VIEW_DATA)
+
+    @property
+    def statistics(self) -> tuple[Entry, ...]:
+        """What production's planner knew of what is restored."""
+        return tuple(entry for entry in self.restored if entry.kind == STATISTICS)
 
 
 def select(
@@ -121,7 +128,7 @@ def select(
     missing = out | dict.fromkeys(later, f"needs {CRON}, restored after the swap") | dict.fromkeys(cron, why)
     return Selection(
         restored=tuple(entry for entry in entries if entry.id not in missing),
-        deferred=tuple(entry for entry in entries if entry.id in later),
+        deferred=tuple(entry for entry in entries if entry.id in later and entry.kind != STATISTICS),
         left_out=tuple(told),
         has_cron=bool(cron),
         no_data={

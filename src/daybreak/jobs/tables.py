@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from daybreak.archive import Entry, LargeObjects, Manifest
+from daybreak.archive.toc import PREAMBLE
 from daybreak.errors import RefreshError, UsageError
 from daybreak.jobs.selection import LeftOut, Selection
 from daybreak.jobs.verdicts import in_utf8
@@ -25,7 +26,6 @@ from daybreak.postgres.sql import identifier, qualified
 
 #: A table as somebody writes it: with its schema, quoted where SQL wants it.
 NAME: Final = re.compile(r'("(?:[^"]|"")+"|[^".]+)\.("(?:[^"]|"")+"|[^".]+)')
-_PREAMBLE: Final = {"ENCODING", "STDSTRINGS", "SEARCHPATH"}
 #: What belongs to the one table that it depends on.
 _PARTS: Final = {
     "TABLE DATA",
@@ -84,7 +84,7 @@ def narrow(selection: Selection, wanted: Sequence[str], *, codec: str = "utf-8")
             f"is the type of a column or stands in a function: {', '.join(missing)}",
             hint=f"restore them together: add {' '.join(f'--table {shlex.quote(one)}' for one in missing)}",
         )
-    chosen = [one for one in entries if one.id in picking.chosen or one.kind in _PREAMBLE]
+    chosen = [one for one in entries if one.id in picking.chosen or one.kind in PREAMBLE]
     picked = {key: one for key, one in tables.items() if one.id in picking.tables}
     return Rescue(
         selection=Selection(

@@ -25,6 +25,8 @@ SELECT d.datname AS database, pg_get_userbyid(d.datdba) AS owner, pg_encoding_to
        current_setting('lc_monetary') AS lc_monetary,
        current_setting('server_version') AS server_version,
        pg_database_size(d.oid) AS size_bytes,
+       CASE WHEN has_table_privilege('pg_catalog.pg_stats', 'SELECT')
+            THEN pg_total_relation_size('pg_catalog.pg_statistic') END AS statistics_bytes,
        (SELECT json_object_agg(extname, extversion) FROM pg_extension) AS extensions,
        (SELECT json_agg(json_build_object('role', CASE s.setrole WHEN 0 THEN NULL ELSE pg_get_userbyid(s.setrole) END,
                                           'settings', s.setconfig))

@@ -40,6 +40,8 @@ PINNED: Final[Mapping[str, str]] = {
 #: Since PostgreSQL 18 a scan lets other processes read ahead for it. Where every processor has work and the tables were
 #: written a moment ago, that only costs: a session with this reads by itself.
 READ_BY_ITSELF: Final[Mapping[str, str]] = {"effective_io_concurrency": "0"}
+#: The version whose pg_dump and server know the planner's statistics.
+STATISTICS_SINCE: Final = 18
 #: A backend whose client is gone ends itself, also inside a long statement (PostgreSQL 14 and newer).
 NOTICE_DEATH: Final[Mapping[str, str]] = {"client_connection_check_interval": "1000"}
 #: libpq's keywords for what a session of ours is, and the variables that say so.
@@ -138,16 +140,21 @@ class Tools:
         self,
         conninfo: Mapping[str, str],
         *,
+        statistics: bool,
         lock_wait: timedelta,
         deadline: timedelta,
         idle: timedelta,
         settings: Mapping[str, str],
     ) -> Command:
-        """A custom-format dump to stdout. Compression is the cheapest that this version has."""
+        """A custom-format dump to stdout. Compression is the cheapest that this version has.
+
+        `statistics`: with those of the planner, which pg_dump knows since 18.
+        """
         compress = "zstd:1" if self.major >= 16 else "1"  # noqa: PLR2004 -- the version that learned zstd
         arguments = [
             "--format=custom",
             f"--compress={compress}",
+            *(("--statistics",) if statistics else ()),
             f"--lock-wait-timeout={int(lock_wait.total_seconds() * 1000)}",
         ]
         return self._command("pg_dump", conninfo, arguments, deadline=deadline, idle=idle, settings=settings)
@@ -193,9 +200,15 @@ class Tools:
         return self._command("pg_restore", conninfo, arguments, deadline=deadline, settings=settings)
 
     def vacuumdb_analyze(
-        self, conninfo: Mapping[str, str], *, jobs: int, deadline: timedelta, settings: Mapping[str, str]
+        self,
+        conninfo: Mapping[str, str],
+        *,
+        missing: bool,
+        jobs: int,
+        deadline: timedelta,
+        settings: Mapping[str, str],
     ) -> Command:
-        """Fresh statistics for a whole database."""
+        """Fresh statistics for a whole database; `missing`: where there are none yet, since 18, for a superuser."""
         # It takes a connection string where it takes a database name.
-        arguments = ["--analyze-only", f"--jobs={jobs}"]
+        arguments = ["--analyze-only", *(("--missing-stats-only",) if missing else ()), f"--jobs={jobs}"]
         return self._command("vacuumdb", conninfo, arguments, deadline=deadline, settings=settings)
