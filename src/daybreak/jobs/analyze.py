@@ -19,6 +19,8 @@ from daybreak.postgres.tools import STATISTICS_SINCE
 _DEADLINE: Final = timedelta(hours=2)
 #: A crash takes the database along, and no command of psql's own can hide in an archive.
 _HEAD: Final = "\\restrict {key}\nSET synchronous_commit = off;\n"
+#: What its function answers when it could not take a value; the rest of the server's words are not for programs.
+_DOUBTED: Final = "f"
 #: How full a page is: production's may be half empty, those here were filled one after another.
 _PAGES: Final = """
 DO $$
@@ -74,34 +76,23 @@ def _may_take(work: Rebuild) -> bool:
 def _take(work: Rebuild) -> int:
     """Take the archive's statistics: how many entries. None where the server doubts one of them, or refuses it."""
     run, server, selection = work.run, work.held.server, work.rehearsal.selection
-    doubts = 0
-
-    def hear(line: str) -> None:
-        nonlocal doubts
-        doubts += bool(line)
-
-    entries = [
-        *(one for one in selection.restored if one.kind in PREAMBLE),
-        *selection.statistics,
-    ]
+    entries = [*(one for one in selection.restored if one.kind in PREAMBLE), *selection.statistics]
     run.private.mkdir(mode=0o700, parents=True, exist_ok=True)
     script = run.private / "statistics.sql"
     try:
         with script.open("w", encoding="utf-8", errors="surrogateescape") as file:
             file.write(_HEAD.format(key=secrets.token_hex(16)))
-            for entry in entries:
-                file.write(entry.definition or "")
+            file.writelines(entry.definition or "" for entry in entries)
             file.write(_PAGES)
-        server.script(script, dbname=work.name, deadline=_DEADLINE, on_stderr=hear)
+        answers = server.load(script, dbname=work.name, deadline=_DEADLINE).splitlines()
     except Cancelled:
         raise
-    except DaybreakError as error:
-        run.log.write(f"production's statistics were not taken: {type(error).__name__}")
+    except (OSError, DaybreakError) as error:
+        run.log.write(f"production's statistics were not taken: {type(error).__name__}")  # its words may quote a value
         return 0
     finally:
         script.unlink(missing_ok=True)
-    # What it says may quote a value.
-    if doubts:
-        run.log.write(f"production's statistics were not taken: {doubts} lines of doubt")
+    if doubted := answers.count(_DOUBTED):
+        run.log.write(f"production's statistics were not taken: the server doubts {doubted} of them")
         return 0
     return len(selection.statistics)
