@@ -221,3 +221,26 @@ def test_a_reader_that_goes_away_is_no_bug(used: Installation) -> None:
     os.close(theirs)
     assert done.returncode == 141
     assert b"Traceback" not in done.stderr
+
+
+def test_every_database_is_looked_at_whatever_the_others_say(site: Installation) -> None:
+    site.more = (
+        '[databases.away]\nurl = "postgresql://postgres@127.0.0.1:1/away"\n'
+        f'[databases.locked]\nurl = "{site.url}"\npassword_file = "{site.folder}/no such file"\n'
+        f'[databases.last]\nurl = "{site.url}"\nbin = "{site.bin}"\n'
+    )
+    site.configure(database={"url": "postgresql://postgres@127.0.0.1:2/prod"})
+    told = site.json("config", "check", "--connect", expect=3)
+    assert list(told["databases"]) == ["last"]
+    assert {name: fault["exit_code"] for name, fault in told["faults"].items()} == {"prod": 10, "away": 10, "locked": 3}
+    assert (told["code"], told["exit_code"], told["message"]) == (
+        "ConfigError",
+        3,
+        f"locked: {site.folder}/no such file is not there",
+    )
+    said = site.call("config", "check", "--connect")
+    assert said.code == 3
+    assert "last is " in said.out
+    assert "is good" in said.out
+    assert said.err.count("daybreak: ") == 3
+    assert said.err.count("is the port of databases.away right?") == 1
