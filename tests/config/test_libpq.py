@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 import pytest
 
-from daybreak.config.conninfo import parse_conninfo, to_conninfo
+from daybreak.config.conninfo import parse_conninfo, to_conninfo, value_wanted
 from daybreak.credentials import passfile
 from daybreak.secret import Secret
 
@@ -51,6 +51,29 @@ def test_every_form_of_url_leads_to_the_same_database(odd, form: str) -> None:
     }[form]
     assert ask(odd, url).stdout == f"{DATABASE}|{odd.user}\n"  # libpq's own reading
     assert ask(odd, to_conninfo(parse_conninfo(url))).stdout == f"{DATABASE}|{odd.user}\n"
+
+
+ODD = {
+    "port": ["5432x", "0", "65536", "-1", "1e3", "+PORT", " PORT ", "0xff", "000PORT", "100000000000"],
+    "sslmode": ["yes", "REQUIRE", "verify", "", "prefer", "disable", "allow", "prefer "],
+    "gssencmode": ["off", "disable", "prefer", ""],
+    "channel_binding": ["on", "prefer", "disable"],
+    "target_session_attrs": ["master", "rw", "any", "read-write", "primary", "prefer-standby", ""],
+    "connect_timeout": ["10s", "ten", "10", " 10", "10 ", "-1", "1.5", "99999999999"],
+    "keepalives": ["on", "1", "0"],
+    "keepalives_idle": ["1min", "60"],
+    "tcp_user_timeout": ["5s", "2147483647", "2147483648"],
+}
+
+
+@pytest.mark.parametrize(("keyword", "value"), [(keyword, value) for keyword in ODD for value in ODD[keyword]])
+def test_what_a_keyword_must_be_is_what_libpq_takes(servers, keyword: str, value: str) -> None:
+    server = servers[15]
+    value = value.replace("PORT", str(server.port))
+    url = {"host": server.host, "port": str(server.port), "user": server.user, "dbname": "postgres", keyword: value}
+    answered = ask(server, to_conninfo(url))
+    assert bool(value_wanted(keyword, value)) is ("invalid" in answered.stderr), answered.stderr
+    assert (answered.returncode == 0) is ("invalid" not in answered.stderr), answered.stderr
 
 
 def test_a_passfile_opens_the_door_and_only_while_it_is_there(odd, tmp_path: Path) -> None:

@@ -33,6 +33,43 @@ KEYWORDS: Final = frozenset(
     }
 )
 
+#: What is one of a few words, and libpq refuses anything else.
+_WORDS: Final = {
+    "channel_binding": ("disable", "prefer", "require"),
+    "gssencmode": ("disable", "prefer", "require"),
+    "load_balance_hosts": ("disable", "random"),
+    "sslcertmode": ("disable", "allow", "require"),
+    "sslmode": ("disable", "allow", "prefer", "require", "verify-ca", "verify-full"),
+    "sslnegotiation": ("postgres", "direct"),
+    "target_session_attrs": ("any", "read-write", "read-only", "primary", "standby", "prefer-standby"),
+}
+#: What is a whole number.
+_NUMBERS: Final = frozenset(
+    {"connect_timeout", "keepalives", "keepalives_count", "keepalives_idle", "keepalives_interval", "tcp_user_timeout"}
+)
+_NUMBER: Final = re.compile(r"[ \t\n\r\f\v]*[+-]?[0-9]{1,20}[ \t\n\r\f\v]*")
+_INT: Final = range(-(2**31), 2**31)
+_PORTS: Final = range(1, 65536)
+
+
+def value_wanted(keyword: str, value: str) -> str:
+    """What a keyword must be, where libpq never takes this value; else nothing. The value is for no message.
+
+    It may be a part of a password: `postgresql://me:a/b@host` is the host `me` with the port `a` to libpq.
+    """
+    if keyword in _WORDS and value not in _WORDS[keyword]:
+        *words, last = _WORDS[keyword]
+        return f"{', '.join(words)} or {last}"
+    if keyword in _NUMBERS and not _is_one_of(_INT, value):
+        return "a whole number"
+    if keyword == "port" and not all(_is_one_of(_PORTS, port) for port in value.split(",") if port):
+        return f"a number from 1 to {_PORTS[-1]}"
+    return ""
+
+
+def _is_one_of(numbers: range, text: str) -> bool:
+    return _NUMBER.fullmatch(text) is not None and int(text) in numbers
+
 
 def parse_conninfo(text: str) -> dict[str, str]:
     """Read a connection string as libpq does; a later value of a keyword counts. Keywords are not checked."""

@@ -14,7 +14,7 @@ from typing import Annotated, Final, Literal, cast
 
 from pydantic import BeforeValidator, Field, WithJsonSchema
 
-from daybreak.config.conninfo import KEYWORDS, parse_conninfo
+from daybreak.config.conninfo import KEYWORDS, parse_conninfo, value_wanted
 from daybreak.config.nearest import nearest
 from daybreak.schedule import parse_spec, parse_zone
 from daybreak.units import parse_duration, parse_size
@@ -184,7 +184,7 @@ def _env_name(value: object) -> str:
 
 def _conninfo(value: object) -> dict[str, str]:
     keywords = parse_conninfo(_text(value, "a connection string"))
-    for keyword in keywords:
+    for keyword, set_to in keywords.items():
         if keyword == "password":
             raise ValueError("holds a password; take it out and name its place with password_file")
         if keyword in _SECRET_KEYWORDS:
@@ -193,6 +193,8 @@ def _conninfo(value: object) -> dict[str, str]:
             raise ValueError(f"sets {keyword}, which Daybreak sets itself: {_OURS[keyword]}")
         if keyword not in KEYWORDS:
             raise ValueError(f"has a keyword that libpq does not know{nearest(keyword, KEYWORDS)}")
+        if wanted := value_wanted(keyword, set_to):
+            raise ValueError(f"has a {keyword} that libpq does not take: it must be {wanted}")
     return keywords
 
 
