@@ -164,6 +164,44 @@ def test_a_password_that_is_there_is_used_as_it_is(config: Path, tmp_path: Path)
     assert "usb2" not in config.read_text()
 
 
+def test_an_address_that_cannot_be_used_leaves_nothing_behind(config: Path, tmp_path: Path) -> None:
+    code, _, err = daybreak(config, "repository", "add", "usb", "--url", str(tmp_path / "r"), "--written-down")
+    assert code == 0, err
+    before = config.read_bytes()
+
+    add = ("repository", "add", "other", "--backup", "nightly", "--written-down", "--url")
+    code, _, err = daybreak(config, *add, str(tmp_path / "r"))
+    assert (code, "the configured password is not its password" in err) == (4, True), err
+    code, _, err = daybreak(config, *add, "rest:http://127.0.0.1:1/r")
+    assert code == 14, err
+
+    assert config.read_bytes() == before
+    assert not (tmp_path / "other.password").exists()
+    # One that its password opens can be used from now on, and that is what is said.
+    code, _, err = daybreak(config, *add, str(tmp_path / "r"), "--password-file", str(tmp_path / "usb.password"))
+    assert (code, "nothing is to be done" in err) == (4, True), err
+    assert (tmp_path / "usb.password").exists()
+    code, out, err = daybreak(config, "repository", "snapshots", "other", "--json")
+    assert (code, json.loads(out)) == (0, {"snapshots": []})
+
+
+def test_a_repository_that_cannot_be_made_can_be_made_later(config: Path, tmp_path: Path) -> None:
+    away = tmp_path / "restic"
+    real = re.search(r'restic = "(.*)"', config.read_text())
+    assert real
+    away.write_text(f'#!/bin/sh\ncase "$*" in *init*) echo "Fatal: no room" >&2; exit 1;; esac\nexec {real[1]} "$@"\n')
+    away.chmod(0o755)
+    config.write_text(config.read_text().replace(real[1], str(away)))
+
+    code, _, err = daybreak(config, "repository", "add", "usb", "--url", str(tmp_path / "r"), "--written-down")
+
+    assert code == 14, err
+    assert "`daybreak repository init usb` makes it" in err
+    config.write_text(config.read_text().replace(str(away), real[1]))
+    code, _, err = daybreak(config, "repository", "init", "usb")
+    assert code == 0, err
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

@@ -70,6 +70,16 @@ def init(restic: Restic) -> str:
 
     Raise Refused where one exists already, whatever its password.
     """
+    if exists(restic):
+        raise Refused(
+            f"repository {restic.name} exists already, and the configured password opens it",
+            hint="nothing is to be done: `daybreak ship` uses it",
+        )
+    return restic.init()
+
+
+def exists(restic: Restic) -> bool:
+    """Whether there is a repository that the configured password opens. Raise Refused for one with another password."""
     _require_password(restic)
     restic.version()
     try:
@@ -82,12 +92,8 @@ def init(restic: Restic) -> str:
             ) from fault
         if fault.reason != "missing":
             raise
-    else:
-        raise Refused(
-            f"repository {restic.name} exists already, and the configured password opens it",
-            hint="nothing is to be done: `daybreak ship` uses it",
-        )
-    return restic.init()
+        return False
+    return True
 
 
 def unlock(restic: Restic, *, at: datetime) -> Unlocked:

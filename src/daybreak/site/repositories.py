@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,20 +65,29 @@ class Repositories(Base):
         text = editing.add_repository(before.decode(), name, {**values, "password_file": str(file)}, backups=backups)
         chosen = config.check_content(path, text.encode()).repositories[name]
         made = not file.exists()
-        if made:
-            password = repository.make_password()
-            if confirm is not None and not confirm(password):
-                raise Refused(
-                    f"the password of {name} was not written down, and nothing was changed",
-                    hint="without its password a repository is lost for ever. On a terminal it is shown, and its last"
-                    " block is asked for; elsewhere --written-down says that you copy it from the file",
-                )
-            repository.write_password(password, file)
-        else:
-            read_secret(SecretSource(file=file), Runner(cancel=self.cancel))
-        save(path, before=before, after=text.encode(), lock=self.engine.lock_path(CONFIGURATION))
         restic = self._restic(chosen)
-        return Added(repository=name, id=repository.init(restic), config=path, password_file=file, made_password=made)
+        with contextlib.ExitStack() as undo:
+            if made:
+                password = repository.make_password()
+                if confirm is not None and not confirm(password):
+                    raise Refused(
+                        f"the password of {name} was not written down, and nothing was changed",
+                        hint="without its password a repository is lost for ever. On a terminal it is shown, and its"
+                        " last block is asked for; elsewhere --written-down says that you copy it from the file",
+                    )
+                undo.callback(file.unlink, missing_ok=True)
+                repository.write_password(password, file)
+            else:
+                read_secret(SecretSource(file=file), Runner(cancel=self.cancel))
+            repository.exists(restic)  # an address of no use, or with another password, leaves nothing behind
+            save(path, before=before, after=text.encode(), lock=self.engine.lock_path(CONFIGURATION))
+            undo.pop_all()
+        try:
+            number = repository.init(restic)
+        except OffsiteError as fault:
+            fault.hint = f"{fault.hint}; {name} stands in {path} now, and `daybreak repository init {name}` makes it"
+            raise
+        return Added(repository=name, id=number, config=path, password_file=file, made_password=made)
 
     def init_repository(self, name: str | None) -> tuple[str, str]:
         """`daybreak repository init`: the repository's name and restic's id."""
