@@ -28,7 +28,8 @@ def call(*words: str, out: Path | None = None, err: Path | None = None) -> subpr
 
 
 def test_an_answer_that_finds_no_room_is_no_bug() -> None:
-    for words in (["config", "example"], ["--version"]):  # more, and less, than the buffer holds
+    # More, and less, than the buffer holds; and what click says by itself.
+    for words in (["config", "example"], ["--version"], ["--help"], ["backup", "-h"], [], ["config"]):
         done = call(*words, out=FULL)
 
         assert done.returncode == 13
@@ -61,15 +62,16 @@ def test_closed_streams() -> None:
 
 
 def test_a_reader_that_went_away_is_told_by_the_code() -> None:
-    done = subprocess.run(
-        ["/bin/bash", "-c", f"'{DAYBREAK}' config example | true; echo ${{PIPESTATUS[0]}}"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    for words in ("config example", "--help", ""):
+        done = subprocess.run(
+            ["/bin/bash", "-c", f"'{DAYBREAK}' {words} | true; echo ${{PIPESTATUS[0]}}"],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
 
-    assert done.stdout.strip() in {"0", "141"}  # it may have been faster than its reader
-    assert done.stderr == ""
+        assert done.stdout.strip() in {"0", "141"}  # it may have been faster than its reader
+        assert done.stderr == ""
 
 
 def test_what_was_to_be_done_at_the_end_is_done() -> None:

@@ -15,14 +15,15 @@ import os
 import signal
 import sys
 import threading
+import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import FrameType
-from typing import Final
+from typing import Final, TypeGuard
 
 import click
 
-from daybreak.cli.output import Door, bug, fail, say
+from daybreak.cli.output import Door, bug, fail, say, unwritten
 from daybreak.cli.verbs import VERBS
 from daybreak.errors import Cancelled, DaybreakError, PublishError, UsageError
 
@@ -116,18 +117,9 @@ def run(arguments: Sequence[str]) -> int:
     received: list[int] = []
     restore = _listen(door.cancel, received)
     try:
-        answer = cli.main(args=list(arguments), prog_name="daybreak", standalone_mode=False, obj=door)
-        code = answer if isinstance(answer, int) else 0
+        code = _call(door, arguments)
     except click.exceptions.Exit as ended:
         code = ended.exit_code
-    except click.exceptions.NoArgsIsHelpError as asked:
-        if door.json:
-            code = fail(
-                door, UsageError("which verb?", hint=f"{asked.ctx.command_path if asked.ctx else 'daybreak'} --help")
-            )
-        else:
-            click.echo(asked.format_message())
-            code = 0
     except click.UsageError as error:
         code = fail(door, UsageError(error.format_message(), hint=_help(error)))
     except (click.Abort, KeyboardInterrupt):
@@ -137,10 +129,26 @@ def run(arguments: Sequence[str]) -> int:
     except SystemExit:  # click's answer to a reader that went away (EPIPE)
         code = _SIGNALLED + signal.SIGPIPE
     except Exception as error:  # noqa: BLE001 -- the one place where a bug becomes a sentence
-        code = bug(door, error)
+        code = fail(door, unwritten(error)) if _is_of_the_output(error) else bug(door, error)
     finally:
         restore()
     return _SIGNALLED + received[0] if received and code == Cancelled.exit_code else code
+
+
+def _call(door: Door, arguments: Sequence[str]) -> int:
+    try:
+        answer = cli.main(args=list(arguments), prog_name="daybreak", standalone_mode=False, obj=door)
+    except click.exceptions.NoArgsIsHelpError as asked:
+        if door.json:
+            raise UsageError("which verb?", hint=_help(asked)) from asked
+        return _call(door, [*arguments, "--help"])
+    return answer if isinstance(answer, int) else 0
+
+
+def _is_of_the_output(error: Exception) -> TypeGuard[OSError]:
+    """Whether an answer could not be written that click gives by itself, as to `--help`."""
+    *_, (last, _) = traceback.walk_tb(error.__traceback__)
+    return isinstance(error, OSError) and last.f_globals.get("__name__") == click.echo.__module__
 
 
 def _help(error: click.UsageError) -> str:

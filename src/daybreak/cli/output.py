@@ -50,10 +50,15 @@ def say(door: Door, document: Mapping[str, Any], text: str) -> None:
     except OSError as error:
         if error.errno == errno.EPIPE:  # a reader that went away; click knows what to do
             raise
-        raise PublishError(
-            f"the answer cannot be written: {error.strerror}",
-            hint="what was asked for is done; if it was a run, `daybreak runs` has it; make room where the output goes",
-        ) from error
+        raise unwritten(error) from error
+
+
+def unwritten(error: OSError) -> PublishError:
+    """The fault of an answer that cannot be written."""
+    return PublishError(
+        f"the answer cannot be written: {error.strerror}",
+        hint="what was asked for is done; if it was a run, `daybreak runs` has it; make room where the output goes",
+    )
 
 
 def fail(door: Door, error: DaybreakError) -> int:
