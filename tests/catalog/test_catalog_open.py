@@ -232,7 +232,7 @@ def test_a_caller_who_may_not_write_the_folder_is_told_the_command(reachable: Pa
     assert "chmod 2770" in said.stdout
 
 
-@pytest.mark.parametrize("foreign", ["home", "closed", "/etc"])
+@pytest.mark.parametrize("foreign", ["home", "used home", "closed", "/etc"])
 def test_no_command_is_printed_for_a_folder_that_is_more_than_ours(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, foreign: str
 ) -> None:
@@ -244,7 +244,9 @@ def test_no_command_is_printed_for_a_folder_that_is_more_than_ours(
     state = tmp_path / foreign  # "/etc" stays that
     if foreign != "/etc":
         state.mkdir()
-        (state / "of somebody else").touch()
+        (state / ".ssh").mkdir(mode=0o700)
+    if foreign == "used home":  # a run was here already, while it could
+        (state / "catalog.sqlite3").touch()
     if foreign == "closed":
         monkeypatch.setattr(Path, "iterdir", closed)
     monkeypatch.setattr("os.access", lambda *_: False)  # root may everything

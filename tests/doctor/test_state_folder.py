@@ -87,3 +87,16 @@ def test_what_is_known_of_runs_is_left_out_where_nobody_can_read_it(site: Instal
     assert found["repository.reachable"]["severity"] == "ok"
     assert site.apart("status", "--json").expect(3)["code"] == "ConfigError"
     assert site.apart("repository", "snapshots", "--json").expect(0)["snapshots"]
+
+
+@pytest.mark.parametrize("stranger", [".ssh", ""])
+def test_a_folder_that_is_open_is_closed_only_where_all_in_it_is_ours(site: Installation, stranger: str) -> None:
+    """By `chmod 2770` a home lets nobody in by ssh any more, and /var/lib no program."""
+    site.state.chmod(0o755)
+    if stranger:
+        (site.state / stranger).mkdir()
+    told = site.call("doctor", "--json").json
+    [found] = [one for one in told["findings"] if one["id"] == "state.folder"]
+    assert (found["severity"], "open to every user" in found["finding"]) == ("warning", True)
+    printed = "name another one with `state = …`" if stranger else f"sudo chmod 2770 {site.state}"
+    assert found["fix"].startswith(printed)

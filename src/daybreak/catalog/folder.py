@@ -24,7 +24,11 @@ FILE_MODE: Final = 0o660
 KEPT: Final = Path("locks") / "serve.lock"
 CATALOG: Final = "catalog.sqlite3"
 ACCOUNTS: Final = "console.sqlite3"  # in the folder of the console
-_ANOTHER: Final = "name another one with `state = …` or DAYBREAK_STATE"
+#: What Daybreak makes in a state folder, whatever stands behind the first point.
+_OURS: Final = frozenset(
+    {"asked", "catalog", "console", "fetched", "locks", "logs", "lost+found", "private", "runs", "serve"}
+)
+ANOTHER: Final = "name another one with `state = …` or DAYBREAK_STATE"
 
 
 def make_folder(folder: Path) -> None:
@@ -46,7 +50,7 @@ def make_folder(folder: Path) -> None:
             hint=f"make it once: sudo install -d -m 2770 -g {shlex.quote(_own_group())} {shlex.quote(str(folder))}",
         ) from error
     if not folder.is_dir():
-        raise ConfigError(f"the state folder {folder} is not a folder", hint=_ANOTHER)
+        raise ConfigError(f"the state folder {folder} is not a folder", hint=ANOTHER)
     if os.statvfs(folder).f_flag & os.ST_RDONLY:
         raise _read_only(folder)
     if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
@@ -96,13 +100,13 @@ def is_our_own(folder: Path) -> bool:
         names = {one.name for one in folder.iterdir()}
     except OSError:  # closed to us; what we made lets the group in, and what it makes there keeps it
         return bool(folder.stat().st_mode & stat.S_ISGID)
-    return CATALOG in names or names <= {"console", "lost+found"}
+    return {name.partition(".")[0] for name in names} <= _OURS
 
 
 def _read_only(folder: Path) -> ConfigError:
     """No mode helps there, and root cannot write it either."""
     return ConfigError(
-        f"the state folder {folder} is on a file system that is read-only", hint=f"mount it for writing, or {_ANOTHER}"
+        f"the state folder {folder} is on a file system that is read-only", hint=f"mount it for writing, or {ANOTHER}"
     )
 
 
@@ -112,7 +116,7 @@ def _mend(folder: Path) -> str:
     Folders within that shut the group out stay so: the console's own, and what a run keeps to itself.
     """
     if not is_our_own(folder):
-        return _ANOTHER
+        return ANOTHER
     status, where = folder.stat(), shlex.quote(str(folder))
     repair = (
         f"sudo chmod 2770 {where} && sudo find {where} -mindepth 1 -type d ! -perm /070 -prune"

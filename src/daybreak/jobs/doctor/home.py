@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo, available_timezones
 
 from daybreak import files
 from daybreak.catalog import Catalog
+from daybreak.catalog.folder import ANOTHER, is_our_own
 from daybreak.credentials import read_env_file, read_secret
 from daybreak.errors import DaybreakError
 from daybreak.jobs.doctor.finding import Finding, Piece
@@ -60,9 +61,9 @@ def state_folder(catalog: Catalog) -> Iterator[Finding]:
     piece = Piece("state.folder", "")
     mode = stat.S_IMODE(folder.stat().st_mode)
     if mode & stat.S_IRWXO:
-        yield piece.warning(
-            f"{folder} is open to every user (mode {mode:04o})", f"sudo chmod 2770 {shlex.quote(str(folder))}"
-        )
+        # A home, or /etc, by a slip: nobody comes in by ssh any more, or no program runs.
+        closed = f"sudo chmod 2770 {shlex.quote(str(folder))}" if is_our_own(folder) else ANOTHER
+        yield piece.warning(f"{folder} is open to every user (mode {mode:04o})", closed)
     else:
         yield piece.ok(f"{folder} is {mode:04o}")
     yield judge_state_room(Piece("state.room", ""), folder, files.free_bytes(folder))
