@@ -110,7 +110,8 @@ def passfile(password: Secret, folder: Path) -> Generator[Path]:
             file.write(f"*:*:*:*:{escaped}\n")
         yield path
     finally:
-        path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # read-only by now: it is removed with its folder, at last by the next run
+            path.unlink(missing_ok=True)
 
 
 def _read_private(path: Path) -> bytes:

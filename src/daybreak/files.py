@@ -89,16 +89,32 @@ def is_full(path: Path) -> bool:
 
 
 def is_read_only(path: Path) -> bool:
-    """Whether nobody can write on the file system of `path`, whatever the rights."""
+    """Whether nobody can write on the file system of `path`, whatever the rights.
+
+    One that an error has stopped says so nowhere, by newer kernels (ext4's `emergency_ro`): a file without a name
+    is tried.
+    """
     try:
-        return bool(os.statvfs(path).f_flag & os.ST_RDONLY)
-    except OSError:
-        return False
+        if os.statvfs(path).f_flag & os.ST_RDONLY:
+            return True
+        os.close(os.open(path, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600))
+    except OSError as error:
+        return error.errno == errno.EROFS
+    return False
 
 
 def how_to_write(folder: Path) -> str:
     """What makes a file system that is read-only writable again; to be typed."""
     return f'mount -o remount,rw "$(stat -c %m {shlex.quote(str(folder))})"'
+
+
+def discard(path: Path) -> None:
+    """Remove a file that nobody needs any more; one that a disk does not let go (read-only by now) is swept later.
+
+    For what is tidied up at the end of something: how that ended counts more.
+    """
+    with contextlib.suppress(OSError):
+        path.unlink(missing_ok=True)
 
 
 def fsync_folder(path: Path) -> None:

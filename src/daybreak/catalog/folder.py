@@ -16,6 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+from daybreak import files
 from daybreak.errors import ConfigError
 
 FOLDER_MODE: Final = 0o2770
@@ -51,7 +52,7 @@ def make_folder(folder: Path) -> None:
         ) from error
     if not folder.is_dir():
         raise ConfigError(f"the state folder {folder} is not a folder", hint=ANOTHER)
-    if os.statvfs(folder).f_flag & os.ST_RDONLY:
+    if files.is_read_only(folder):
         raise _read_only(folder)
     if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
         raise ConfigError(f"the state folder {folder} is not writable for {_me()}", hint=_mend(folder))

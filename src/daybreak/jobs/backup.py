@@ -133,7 +133,7 @@ def _make_archive(run: RunContext, plan: BackupPlan, shelf: Shelf, adopted: Call
             facts["state"] = archive.state.value
             return archive
     finally:
-        staged.unlink(missing_ok=True)
+        files.discard(staged)
 
 
 def _require_room(

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from typing import BinaryIO, Final
 
+from daybreak import files
 from daybreak.errors import CommandError, RefreshError
 from daybreak.jobs.run import RunContext
 from daybreak.jobs.target import Held
@@ -89,7 +90,7 @@ def _carry(
         hint = _HINTS.get(error.sqlstate, "")
         raise RefreshError(f"dev's rows do not fit into production's data: {error.message}", hint=hint) from error
     finally:
-        path.unlink(missing_ok=True)
+        files.discard(path)
     return dict(_told(said, ordered))
 
 

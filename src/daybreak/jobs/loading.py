@@ -83,11 +83,11 @@ def loading(
                 message, hint = files.told(error, path)
                 raise RefreshError(f"this restore needs a copy of the archive: {message}", hint=hint) from error
             run.log.write(f"{_PLAINLY}: {error}")
-            path.unlink(missing_ok=True)
+            files.discard(path)
             file = plain
         yield file
     finally:
-        path.unlink(missing_ok=True)
+        files.discard(path)
 
 
 def _worth_it(

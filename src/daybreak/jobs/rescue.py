@@ -18,6 +18,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Final
 
+from daybreak import files
 from daybreak.archive import read_restorable, table_data
 from daybreak.errors import DaybreakError, RefreshError, Refused, UsageError
 from daybreak.jobs.backup import archive_of
@@ -211,7 +212,7 @@ def _run_all(work: Rebuild, dbname: str, *statements: str) -> None:
     try:
         work.held.server.script(path, dbname=dbname, deadline=_DEADLINE, on_stderr=lambda _line: None)
     finally:
-        path.unlink(missing_ok=True)
+        files.discard(path)
 
 
 @contextlib.contextmanager

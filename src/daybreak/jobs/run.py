@@ -316,7 +316,7 @@ class Engine:
                 yield context
             finally:
                 shutil.rmtree(context.private, ignore_errors=True)
-                self._lock_path(run.id).unlink(missing_ok=True)
+                files.discard(self._lock_path(run.id))
 
     def is_alive(self, run: str) -> bool:
         """Whether the process of a run lives: it holds the run's lock. Of whom nothing is known, it is presumed."""
@@ -368,8 +368,8 @@ class Engine:
 
     def _clear(self, run: str) -> None:
         """Remove the files of a run whose end is recorded."""
-        self._end_path(run).unlink(missing_ok=True)
-        self._lock_path(run).unlink(missing_ok=True)
+        files.discard(self._end_path(run))
+        files.discard(self._lock_path(run))
 
 
 @contextlib.contextmanager

@@ -258,7 +258,8 @@ class Shelf:
                 self._link_names(manifest.sha256, pinned)
             yield Pinned(path=pinned, manifest=manifest, folder=pinned.parent)
         finally:
-            _remove(pinned)
+            for suffix in ("", GLOBALS, JSON):
+                files.discard(pinned.with_name(pinned.name + suffix))
 
     def _manifest_for(self, path: Path, sha256: str) -> Manifest:
         stored = self._stored(sha256)

@@ -16,6 +16,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, Final
 
+from daybreak.files import discard
 from daybreak.postgres.client import AS_IT_IS, Postgres
 from daybreak.postgres.shadow import UNHEARD
 from daybreak.postgres.sql import identifier
@@ -217,7 +218,7 @@ def carry_over(server: Postgres, *, old: str, new: str, script: Path) -> int:
                 file.writelines(f"{one};\n" for one in ("BEGIN", *wanted[begin : begin + _AT_ONCE], "COMMIT"))
         server.script(script, dbname=new, deadline=_DEADLINE, on_stderr=lambda _line: None)
     finally:
-        script.unlink(missing_ok=True)
+        discard(script)
     return len(wanted)
 
 

@@ -1,0 +1,76 @@
+"""A disk that an error makes read-only while a run uses it (ext4's errors=remount-ro)."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from installation import Installation
+
+UMOUNT = "/bin/umount"
+
+
+@contextlib.contextmanager
+def disk(folder: Path) -> Iterator[str]:
+    """A small ext4 at `folder`; what is given is a shell command that breaks it."""
+    if os.geteuid() != 0:
+        pytest.fail("this test mounts a small file system, which only root may: run the tests as root, as CI does")
+    folder.mkdir(parents=True, exist_ok=True)
+    image = folder.with_name(f"{folder.name}.img")
+    with image.open("wb") as file:
+        file.truncate(64 * 2**20)
+    mkfs = ["/sbin/mkfs.ext4", "-q", "-m", "0", "-e", "remount-ro", str(image)]
+    subprocess.run(mkfs, check=True, timeout=30)
+    subprocess.run(["/bin/mount", "-o", "loop", image, folder], check=True, timeout=30)
+    try:
+        folder.chmod(0o2770)
+        device = subprocess.run(
+            ["/bin/findmnt", "-no", "SOURCE", folder], check=True, timeout=30, capture_output=True, text=True
+        ).stdout.strip()
+        yield f"echo 1 > /sys/fs/ext4/{Path(device).name}/trigger_fs_error"
+    finally:
+        subprocess.run([UMOUNT, "-l", folder], check=True, timeout=30)
+
+
+@pytest.fixture
+def asked(site: Installation) -> Installation:
+    """Production asks for a password, as it does mostly: its passfile lies in the state folder."""
+    secret = site.folder / "prod.password"
+    secret.write_text("canary-password-4711\n")
+    secret.chmod(0o600)
+    site.configure(database={"password_file": str(secret)})
+    return site
+
+
+def test_k4_the_disk_of_the_archives_gives_up_during_the_dump(site: Installation) -> None:
+    """K4: it was a bug (70), since the unfinished dump could not be removed either."""
+    with disk(site.backups) as gives_up:
+        site.backup()
+        before = site.fingerprint()
+        site.fake_dump(f'{gives_up}; exec "$real" "$@"')
+        told = site.backup(expect=13)
+        assert "the file system is read-only" in told["message"]
+        assert site.fingerprint() == before
+        site.real_dump()
+        assert "its file system is read-only" in site.backup(expect=13)["message"]
+
+
+def test_k8_the_disk_of_state_and_logs_gives_up_during_the_dump(asked: Installation) -> None:
+    """K8: a good dump was thrown away as a bug (70), since the passfile could not be removed."""
+    with disk(asked.state) as gives_up:
+        asked.backup()
+        asked.fake_dump(f'{gives_up}; exec "$real" "$@"')
+        answer = asked.apart("backup", "--json")
+        told = answer.expect(0)
+        assert asked.manifest().id == told["archive"]["id"] == told["run"]
+        assert "the run goes on without it" in answer.err
+        asked.real_dump()
+        look = asked.apart("status", "--json")  # to look needs nothing written
+        assert look.expect(0)["plans"][0]["plan"] == "nightly"
+        assert "is on a file system that is read-only" in look.err
+        assert "is on a file system that is read-only" in asked.apart("backup", "--json").expect(3)["message"]
