@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import subprocess
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from installation import Installation
+from webhook import running_hook
 
 UMOUNT = "/bin/umount"
 
@@ -74,3 +76,21 @@ def test_k8_the_disk_of_state_and_logs_gives_up_during_the_dump(asked: Installat
         assert look.expect(0)["plans"][0]["plan"] == "nightly"
         assert "is on a file system that is read-only" in look.err
         assert "is on a file system that is read-only" in asked.apart("backup", "--json").expect(3)["message"]
+
+
+@pytest.mark.parametrize("how", ["read-only", "full"])
+def test_a_failure_that_could_not_be_recorded_is_told(asked: Installation, how: str) -> None:
+    with running_hook() as hook, disk(asked.state) as gives_up:
+        address = asked.folder / "here.url"
+        address.write_text(hook.url() + "\n")
+        address.chmod(0o600)
+        asked.more = f'[alerts.here]\nurl_file = "{address}"\n'
+        asked.configure()
+        asked.backup()
+        fills_up = f"head -c 80000000 /dev/zero > {asked.state}/ballast 2>/dev/null"
+        asked.fake_dump(f"{gives_up if how == 'read-only' else fills_up}; echo 'the server went away' >&2; exit 1")
+        answer = asked.apart("backup", "--json")
+        answer.expect(11)
+        assert "could not be recorded" in answer.err
+        assert hook.titles == ["nightly failed"]
+        assert "exit code 11" in json.dumps(hook.received)

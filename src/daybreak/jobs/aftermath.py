@@ -78,11 +78,17 @@ class World:
 
     def _look_or_shout(self, run: Run) -> list[str]:
         try:
-            return self.look(now())
+            if run.state is not RunState.FAILED or self._knows_the_end_of(run):
+                return self.look(now())
         except DaybreakError:  # the catalog cannot be written
-            if run.state is RunState.FAILED:
-                return self.alerts.shout(condition_of(run, AlertEvent.FAILED))
-            raise
+            if run.state is not RunState.FAILED:
+                raise
+        return self.alerts.shout(condition_of(run, AlertEvent.FAILED))
+
+    def _knows_the_end_of(self, run: Run) -> bool:
+        """Whether the catalog has it: else it would have nothing to tell, and not even a fault where it only reads."""
+        row = self.catalog.runs.get(run.id)
+        return row is not None and row.ended_at is not None
 
     def look(self, at: datetime) -> list[str]:
         """Tell what is new and what is over, whoever made it so; write the metrics. Return what did not arrive."""
