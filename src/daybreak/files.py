@@ -29,8 +29,10 @@ _POLL_S: Final = 0.1
 #: Everybody waits so long for a lock: who only looks whether somebody holds it has it for an instant himself.
 _A_LOOK_S: Final = 0.5
 _BLOCK: Final = 2**20
-#: A catalog that is opened needs more than this beside itself.
+#: A catalog that is opened needs more than this beside itself, and makes two files.
 _NOTHING_BYTES: Final = 2**16
+_NOTHING_FILES: Final = 2
+NO_INODES: Final = "the disk has no inodes left, however much room"
 #: How long a file that was read through counts as what it was then.
 _SEEN_S: Final = 3600.0
 #: How far the clock that dates files, which may be a file server's, and the one of this host may be apart.
@@ -54,9 +56,9 @@ def disk_errors(path: Path, doing: str) -> Generator[None]:
     try:
         yield
     except OSError as error:
-        why, hint = _WHY.get(error.errno or 0, (error.strerror or str(error), "look at the folder and the disk"))
+        why, hint = _why(error, path)
         room = ""
-        if error.errno == errno.ENOSPC:
+        if error.errno == errno.ENOSPC and why != NO_INODES:
             with contextlib.suppress(OSError):
                 room = f" ({show_bytes(free_bytes(path))} free)"
         raise PublishError(f"{doing} {path}: {why}{room}", hint=hint) from error
@@ -66,24 +68,43 @@ def told(error: DaybreakError | OSError, folder: Path) -> tuple[str, str]:
     """What happened and what to do about it; a fault of the disk that names no file is one of `folder`."""
     if isinstance(error, DaybreakError):
         return error.message, error.hint
-    why, hint = _WHY.get(error.errno or 0, (error.strerror or str(error), "look at the folder and the disk"))
-    if error.errno == errno.ENOSPC:
+    why, hint = _why(error, Path(error.filename or folder))
+    if error.errno == errno.ENOSPC and why != NO_INODES:
         hint = "make room there, then run again"
     return f"{error.filename or folder}: {why}", hint
 
 
+def _why(error: OSError, path: Path) -> tuple[str, str]:
+    if error.errno == errno.ENOSPC and lacks_inodes(path):
+        return NO_INODES, "remove files there that nobody needs (`df -i` counts them), then run again"
+    return _WHY.get(error.errno or 0, (error.strerror or str(error), "look at the folder and the disk"))
+
+
 def free_bytes(path: Path) -> int:
     """Room for an ordinary user on the file system of `path`, or of its nearest folder that exists."""
+    room = _statvfs(path)
+    return room.f_bavail * room.f_frsize
+
+
+def lacks_inodes(path: Path) -> bool:
+    """Whether an ordinary user can make next to no file on the file system of `path`, or of its nearest folder."""
+    try:
+        room = _statvfs(path)
+    except OSError:
+        return False
+    return room.f_files > 0 and room.f_favail < _NOTHING_FILES  # btrfs and its like do not count: 0 of 0
+
+
+def _statvfs(path: Path) -> os.statvfs_result:
     while not path.exists() and path != path.parent:
         path = path.parent
-    room = os.statvfs(path)
-    return room.f_bavail * room.f_frsize
+    return os.statvfs(path)
 
 
 def is_full(path: Path) -> bool:
     """Whether an ordinary user can write next to nothing on the file system of `path`."""
     try:
-        return free_bytes(path) < _NOTHING_BYTES
+        return free_bytes(path) < _NOTHING_BYTES or lacks_inodes(path)
     except OSError:
         return False
 

@@ -1,4 +1,4 @@
-"""A disk that an error makes read-only while a run uses it (ext4's errors=remount-ro)."""
+"""A disk that an error makes read-only while a run uses it (ext4's errors=remount-ro), and one without inodes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ UMOUNT = "/bin/umount"
 
 
 @contextlib.contextmanager
-def disk(folder: Path) -> Iterator[str]:
+def disk(folder: Path, *, inodes: int = 400) -> Iterator[str]:
     """A small ext4 at `folder`; what is given is a shell command that breaks it."""
     if os.geteuid() != 0:
         pytest.fail("this test mounts a small file system, which only root may: run the tests as root, as CI does")
@@ -26,7 +26,7 @@ def disk(folder: Path) -> Iterator[str]:
     image = folder.with_name(f"{folder.name}.img")
     with image.open("wb") as file:
         file.truncate(64 * 2**20)
-    mkfs = ["/sbin/mkfs.ext4", "-q", "-m", "0", "-e", "remount-ro", str(image)]
+    mkfs = ["/sbin/mkfs.ext4", "-q", "-m", "0", "-N", str(inodes), "-e", "remount-ro", str(image)]
     subprocess.run(mkfs, check=True, timeout=30)
     subprocess.run(["/bin/mount", "-o", "loop", image, folder], check=True, timeout=30)
     try:
@@ -37,6 +37,14 @@ def disk(folder: Path) -> Iterator[str]:
         yield f"echo 1 > /sys/fs/ext4/{Path(device).name}/trigger_fs_error"
     finally:
         subprocess.run([UMOUNT, "-l", folder], check=True, timeout=30)
+
+
+def use_up_inodes(folder: Path, *, leave: int = 0) -> Path:
+    crumbs = folder / "crumbs"
+    crumbs.mkdir()
+    for number in range(os.statvfs(folder).f_favail - leave):
+        (crumbs / str(number)).touch()
+    return crumbs
 
 
 @pytest.fixture
@@ -94,3 +102,29 @@ def test_a_failure_that_could_not_be_recorded_is_told(asked: Installation, how: 
         assert "could not be recorded" in answer.err
         assert hook.titles == ["nightly failed"]
         assert "exit code 11" in json.dumps(hook.received)
+
+
+def test_k4_a_disk_of_the_archives_without_inodes(site: Installation) -> None:
+    with disk(site.backups) as _:
+        site.backup()
+        before = site.fingerprint()
+        crumbs = use_up_inodes(site.backups)
+        told = site.backup(expect=13)
+        assert "the disk has no inodes left" in told["message"]
+        assert "df -i" in told["hint"]
+        assert site.fingerprint() == before
+        found = {one["id"]: one for one in site.json("doctor", expect=1)["findings"]}
+        assert "no inodes left" in found["archive.folder"]["finding"]
+        subprocess.run(["/bin/rm", "-r", crumbs], check=True)
+        site.backup()
+
+
+@pytest.mark.parametrize("leave", [0, 1])
+def test_k8_a_disk_of_state_and_logs_without_inodes(site: Installation, leave: int) -> None:
+    """K8: "its files cannot be opened", exit 3, and no backup; a full one never kept anybody from it."""
+    with disk(site.state) as _:
+        site.backup()
+        use_up_inodes(site.state, leave=leave)
+        answer = site.apart("backup", "--json")
+        assert site.manifest().id == answer.expect(0)["run"]
+        assert "the disk has no inodes left" in answer.err

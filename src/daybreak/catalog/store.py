@@ -199,12 +199,14 @@ def translated(folder: Path, *, busy_s: int) -> Generator[None]:
     except (DBAPIError, sqlite3.Error) as error:
         cause = error.orig if isinstance(error, DBAPIError) else error
         name: str = getattr(cause, "sqlite_errorname", "")
-        if name.startswith("SQLITE_IOERR") and files.is_full(folder):
-            name = "SQLITE_FULL"  # where there is no room for its -shm, SQLite only says that it failed
+        if name.startswith(("SQLITE_IOERR", "SQLITE_CANTOPEN")) and files.is_full(folder):
+            name = "SQLITE_FULL"  # where there is no room, or no inode, for its -shm, SQLite only says that it failed
         why = next((known for prefix, known in _WHY.items() if name.startswith(prefix)), None)
         if why is None:
             raise
         what = why[0].format(busy_s=busy_s)
+        if name == "SQLITE_FULL" and files.lacks_inodes(folder):
+            what = files.NO_INODES
         raise ConfigError(f"the catalog in {folder} cannot be used: {what} ({cause})", hint=why[1]) from error
 
 

@@ -34,6 +34,7 @@ from daybreak.files import (
     FOLDER_MODE,
     free_bytes,
     fsync_folder,
+    lacks_inodes,
     make_folder,
     sha256_file,
     share,
@@ -248,8 +249,9 @@ def _pack_shards(parcel: Parcel, manifest: Manifest, folder: Path, warn: Warn) -
     except OSError as error:
         if error.errno not in _FULL:
             raise
+        lacks = "the disk has no inodes left" if lacks_inodes(folder) else error.strerror
         _empty(folder)
-        warn(f"no room was left for the shards ({error.strerror}): the archive goes off-site as one file")
+        warn(f"no room was left for the shards ({lacks}): the archive goes off-site as one file")
         return None
 
 

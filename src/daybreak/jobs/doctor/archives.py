@@ -66,6 +66,10 @@ def _closed(piece: Piece, folder: Path, where: str) -> Finding | None:
             f"{folder} is not writable: its file system is read-only",
             f"sudo {files.how_to_write(folder)}   # dmesg says why",
         )
+    if files.lacks_inodes(folder):
+        return piece.error(
+            f"no file can be made in {folder}: {files.NO_INODES}", f"df -i {where}   # remove files there"
+        )
     if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
         return piece.error(f"{folder} is not writable for {_who(os.geteuid())}", f"ls -ld {where}   # its group writes")
     return None
