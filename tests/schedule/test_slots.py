@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -239,6 +240,25 @@ def look_all(world: World, when: datetime) -> None:
     turn = world.site.look(world.timed(), when)
     if turn is not None:
         world.end(world.begin(world.timed(), turn.slot, when), when)
+
+
+def test_a_zone_further_west_does_not_take_its_first_night_away(world: World) -> None:
+    """Its slot has the name of one that was done in the zone before: it was begun, and skipped, again and again."""
+    nightly, alive = world.timed(), world.site.engine.is_alive
+    east = replace(nightly, schedule=replace(nightly.schedule, timezone="UTC"))
+    slots.look(world.site.catalog, alive, east, at("2026-11-22T00:00:00Z"), waits_for="")
+    turn = slots.look(world.site.catalog, alive, east, at("2026-11-22T02:00:00Z"), waits_for="")
+    assert turn is not None
+    world.end(world.begin(east, turn.slot, at("2026-11-22T02:00:01Z")), at("2026-11-22T02:01:00Z"))
+    assert slots.look(world.site.catalog, alive, nightly, at("2026-11-22T03:00:00Z"), waits_for="") is None
+    turn = slots.look(world.site.catalog, alive, nightly, at("2026-11-22T08:00:00Z"), waits_for="")
+    assert turn is not None
+    world.end(world.begin(nightly, turn.slot, at("2026-11-22T08:00:01Z")), at("2026-11-22T08:01:00Z"))
+    assert slots.look(world.site.catalog, alive, nightly, at("2026-11-22T08:02:00Z"), waits_for="") is None
+    assert world.rows() == ["2026-11-22 02:00 claimed"]
+    # Back again: that night is over there too, and nothing is done twice.
+    assert slots.look(world.site.catalog, alive, east, at("2026-11-22T09:00:00Z"), waits_for="") is None
+    assert world.rows() == ["2026-11-22 02:00 claimed"]
 
 
 def test_a_clock_set_back_over_a_slot_does_not_double_it(world: World) -> None:

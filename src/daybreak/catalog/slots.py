@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from datetime import datetime
 from typing import Final
+from zoneinfo import ZoneInfo
 
 from sqlalchemy import ColumnElement, Connection, RowMapping, Select, and_, delete, func, not_, or_, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
@@ -40,7 +41,10 @@ class Slots:
     # -- since when ---------------------------------------------------------------------------
 
     def watch(self, timed: Timed, *, since: datetime, at: datetime) -> Watched:
-        """Let the slots of a plan count from `since` on, unless they do already; a changed schedule begins at `at`."""
+        """Let the slots of a plan count from `since` on, unless they do already; a changed schedule begins at `at`.
+
+        In a zone further west, names of slots come again that were done in the one before: those rows are forgotten.
+        """
         found = self.watched(timed)
         wanted = timed.schedule
         if found is not None and (found.spec, found.timezone) == (wanted.spec, wanted.timezone):
@@ -57,6 +61,9 @@ class Slots:
                 reason = "the schedule was changed before anybody came for it"
                 waiting = update(slots).where(_of(timed), slots.c.state == SlotState.DUE)
                 connection.execute(waiting.values(state=SlotState.SKIPPED, reason=reason, at=at))
+                if found is not None and found.timezone != wanted.timezone:
+                    local = f"{at.astimezone(ZoneInfo(wanted.timezone)):%Y-%m-%d %H:%M}"
+                    connection.execute(delete(slots).where(_of(timed), slots.c.key > local))
         made = self.watched(timed)
         assert made is not None
         return made
