@@ -11,6 +11,7 @@ import secrets
 from datetime import timedelta
 from typing import Final
 
+from daybreak import files
 from daybreak.archive.toc import PREAMBLE
 from daybreak.errors import Cancelled, CommandError, DaybreakError
 from daybreak.jobs.rebuild import Rebuild
@@ -77,9 +78,9 @@ def _take(work: Rebuild) -> int:
     """Take the archive's statistics: how many entries. None where the server doubts one of them, or refuses it."""
     run, server, selection = work.run, work.held.server, work.rehearsal.selection
     entries = [*(one for one in selection.restored if one.kind in PREAMBLE), *selection.statistics]
-    run.private.mkdir(mode=0o700, parents=True, exist_ok=True)
     script = run.private / "statistics.sql"
     try:
+        run.private.mkdir(mode=0o700, parents=True, exist_ok=True)
         with script.open("w", encoding="utf-8", errors="surrogateescape") as file:
             file.write(_HEAD.format(key=secrets.token_hex(16)))
             file.writelines(entry.definition or "" for entry in entries)
@@ -91,7 +92,7 @@ def _take(work: Rebuild) -> int:
         run.log.write(f"production's statistics were not taken: {type(error).__name__}")  # its words may quote a value
         return 0
     finally:
-        script.unlink(missing_ok=True)
+        files.discard(script)
     if doubted := answers.count(_DOUBTED):
         run.log.write(f"production's statistics were not taken: the server doubts {doubted} of them")
         return 0
