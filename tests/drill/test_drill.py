@@ -55,6 +55,17 @@ def test_a_drill_has_what_it_needs_of_root_where_the_service_begins_it(site: Ins
     assert told.expect(0)["state"] == "succeeded"
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root has something to be taken away")
+@pytest.mark.parametrize("without", ["setuid", "setgid", "chown"])
+def test_a_root_that_may_not_become_another_user_is_told_so(site: Installation, without: str):
+    """In a container, or by a unit of somebody's own."""
+    told = site.apart("drill", "--json", wrap=("setpriv", f"--bounding-set=-{without}"))
+    said = told.expect(3)
+    assert "root may not become the user" in said["message"]
+    assert "CAP_SETUID" in said["hint"]
+    assert left() == site.leftovers() == []
+
+
 @pytest.mark.parametrize("major", [15, 18])
 def test_a_rich_database_is_proven_whole(
     major: int, servers: Servers, rich_database: RichDatabase, tmp_path: Path

@@ -20,7 +20,7 @@ from typing import Final, Self
 from daybreak.command import Command
 from daybreak.embedded.binaries import usable_by
 from daybreak.embedded.scratch import ServerUser, free_port, server_user
-from daybreak.errors import ConfigError
+from daybreak.errors import CommandError, ConfigError
 from daybreak.process import Runner
 from daybreak.secret import Secret
 
@@ -99,7 +99,10 @@ class Cluster:
     def create(self) -> None:
         """initdb. Raise CommandError, or ConfigError where the server's user cannot get there."""
         self.folder.mkdir(mode=0o700)
-        os.chown(self.folder, self._as.uid, self._as.gid)
+        try:
+            os.chown(self.folder, self._as.uid, self._as.gid)
+        except OSError as error:
+            raise self._refused(f"chown: {error.strerror}") from error
         words = ["-D", str(self.data), "-U", SUPERUSER, "-N", "-E", "UTF8", "--locale=C.UTF-8"]
         if self._password is None:
             self._call("initdb", *words, "-A", "trust")
@@ -164,7 +167,20 @@ class Cluster:
     def _call(self, program: str, *words: str, ok: frozenset[int] = frozenset({0})) -> None:
         shell = ("/bin/sh", "-c", _BEGIN, program, str(self.folder), str(self.folder / f"{program}.log"))
         argv = (*self._as.drop, *shell, str(self.bin / program), *words)
-        self._runner.run(Command(argv=argv, env={"HOME": str(self.folder)}, deadline=_MINUTE, ok=ok))
+        try:
+            self._runner.run(Command(argv=argv, env={"HOME": str(self.folder)}, deadline=_MINUTE, ok=ok))
+        except CommandError as error:
+            if error.tail and error.tail[-1].startswith("setpriv: "):
+                raise self._refused(error.tail[-1]) from error
+            raise
+
+    def _refused(self, said: str) -> ConfigError:
+        """A container, or a unit of systemd, that took a right from root."""
+        return ConfigError(
+            f"root may not become the user {self._as.name}, who would run PostgreSQL here: {said}",
+            hint="leave root CAP_CHOWN, CAP_SETGID and CAP_SETUID (--cap-add of a container, CapabilityBoundingSet of a"
+            " unit: `daybreak systemd install` writes one), or call this as an ordinary user",
+        )
 
     def _wait(self) -> bool:
         """Whether the server is ready: the last line of its pid file says so, as for pg_ctl."""
