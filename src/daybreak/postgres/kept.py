@@ -249,7 +249,7 @@ def _load(number: int, one: Carried, encoding: str) -> Iterator[str]:
     yield f"SELECT {number}, (SELECT count(*) FROM {staged}), {conflicts}"
     if one.key and one.wish.conflict is Conflict.FAIL:
         by = ", ".join(one.key.columns)
-        yield _refuse(conflicts, f" rows of {table.label} are in production's data too, by {by}")
+        yield _refuse(conflicts, f"production's data has rows of {table.label} too, by {by}")
     # What equals nothing would be there twice after the next refresh, and three times after that: dev's replace
     # production's, as in a table without a key.
     unmatched = " OR ".join(f"{identifier(name)} IS NULL" for name in one.key.loose) if one.key else "true"
@@ -258,7 +258,7 @@ def _load(number: int, one: Carried, encoding: str) -> Iterator[str]:
         yield f"DELETE FROM {table.rows} WHERE ({unmatched}){where}"
     elif unmatched and one.key:
         text = (
-            f" rows of {table.label} have no value in {' or '.join(one.key.loose)}, and nobody can tell whether "
+            f"rows of {table.label} have no value in {' or '.join(one.key.loose)}, and nobody can tell whether "
             'production has them too; narrow where to the others, or set conflict = "dev"'
         )
         yield _refuse(f"(SELECT count(*) FROM {staged} WHERE {unmatched})", text)
@@ -282,9 +282,10 @@ def _on_conflict(one: Carried) -> str:
 
 def _refuse(count: str, text: str) -> str:
     """Only how many: the keys themselves may be personal data, and what is said here is kept in logs."""
+    said = literal(f"keep: {text} (")
     block = (
         f"DECLARE found bigint := {count}; BEGIN IF found > 0 THEN "
-        f"RAISE EXCEPTION USING MESSAGE = concat('keep: ', found, {literal(text)}); END IF; END"
+        f"RAISE EXCEPTION USING MESSAGE = concat({said}, found, ')'); END IF; END"
     )
     return f"DO {literal(block)}"
 
