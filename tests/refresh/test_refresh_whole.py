@@ -178,6 +178,19 @@ def test_databases_that_only_a_service_names(site: Couple, monkeypatch: pytest.M
     assert site.call("undo").code == 0
 
 
+def test_a_target_whose_service_alone_says_that_it_is_postgres(site: Couple, monkeypatch: pytest.MonkeyPatch):
+    """Databases are renamed from there, so that one cannot be; where the url says it, it is done from another one."""
+    entry = f"[it]\nhost={site.dev.host}\nport={site.dev.port}\nuser={site.dev.user}\ndbname=postgres\n"
+    (site.folder / ".pg_service.conf").write_text(entry)
+    monkeypatch.setenv("HOME", str(site.folder))
+    site.retarget({"url": "service=it"})
+    said = site.refresh(expect=3)
+    assert "only its service says that it is the database postgres" in said["message"]
+    assert said["hint"] == "add dbname=postgres to databases.dev.url"
+    site.retarget({"url": "service=it dbname=postgres"})
+    assert site.json("refresh", "--plan")["obstacles"] == []
+
+
 def test_two_targets_whose_names_begin_alike_never_take_each_others_previous(couple: Coupling, small: str):
     one = couple(small, dev_db="y" * 62 + "1")
     one.refresh()

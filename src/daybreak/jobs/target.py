@@ -23,6 +23,7 @@ from daybreak.errors import (
     Busy,
     Cancelled,
     CommandError,
+    ConfigError,
     DaybreakError,
     RefreshError,
     Refused,
@@ -84,6 +85,7 @@ def hold_target(run: RunContext, target: Database, protected: Iterable[Database]
             facts["server"] = server.version
             _ = server.own_tools  # the restore needs exactly these; better to know now
             name = guard.refuse_production(run, server, protected).database
+            _require_said(server, name)
             ended = _end_dead_sessions(run, server)
         with advisory_lock(run, server, name, wait):
             with run.step("mend") as facts, faults_of_target():
@@ -99,6 +101,15 @@ def hold_target(run: RunContext, target: Database, protected: Iterable[Database]
                     facts=shadow.facts_of(server, name),
                 )
             yield held
+
+
+def _require_said(server: Postgres, name: str) -> None:
+    """See that we rename the target from another database, which is chosen by what the configuration says."""
+    if name == server.maintenance_db:
+        raise ConfigError(
+            f"{server.where()}: only its service says that it is the database {name}, from which others are renamed",
+            hint=f"add dbname={name} to databases.{server.database.name}.url",
+        )
 
 
 @contextlib.contextmanager
