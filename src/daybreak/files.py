@@ -20,7 +20,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Final
 
-from daybreak.errors import Busy, Cancelled, DaybreakError, PublishError
+from daybreak.errors import Busy, Cancelled, DaybreakError, ProofError, PublishError
 from daybreak.units import show_bytes
 
 FILE_MODE: Final = 0o640
@@ -62,6 +62,21 @@ def disk_errors(path: Path, doing: str) -> Generator[None]:
             with contextlib.suppress(OSError):
                 room = f" ({show_bytes(free_bytes(path))} free)"
         raise PublishError(f"{doing} {path}: {why}{room}", hint=hint) from error
+
+
+@contextlib.contextmanager
+def disk_told(path: Path, doing: str) -> Generator[None]:
+    """A program that fails in the block since the disk of `path` is full or read-only by now, told as that."""
+    try:
+        yield
+    except (Cancelled, PublishError, ProofError):  # which say more
+        raise
+    except (DaybreakError, OSError) as error:
+        number = errno.EROFS if is_read_only(path) else errno.ENOSPC if is_full(path) else 0
+        if not number:
+            raise
+        with disk_errors(path, doing):
+            raise OSError(number, os.strerror(number)) from error
 
 
 def told(error: DaybreakError | OSError, folder: Path) -> tuple[str, str]:

@@ -11,6 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from daybreak.embedded.cluster import passfile_of
+from daybreak.embedded.scratch import server_user
+from daybreak.errors import CommandError
+from daybreak.secret import Secret
 from installation import Installation
 from webhook import running_hook
 
@@ -18,14 +22,14 @@ UMOUNT = "/bin/umount"
 
 
 @contextlib.contextmanager
-def disk(folder: Path, *, inodes: int = 400) -> Iterator[str]:
+def disk(folder: Path, *, inodes: int = 400, megabytes: int = 64) -> Iterator[str]:
     """A small ext4 at `folder`; what is given is a shell command that breaks it."""
     if os.geteuid() != 0:
         pytest.fail("this test mounts a small file system, which only root may: run the tests as root, as CI does")
     folder.mkdir(parents=True, exist_ok=True)
     image = folder.with_name(f"{folder.name}.img")
     with image.open("wb") as file:
-        file.truncate(64 * 2**20)
+        file.truncate(megabytes * 2**20)
     mkfs = ["/sbin/mkfs.ext4", "-q", "-m", "0", "-N", str(inodes), "-e", "remount-ro", str(image)]
     subprocess.run(mkfs, check=True, timeout=30)
     subprocess.run(["/bin/mount", "-o", "loop", image, folder], check=True, timeout=30)
@@ -128,3 +132,47 @@ def test_k8_a_disk_of_state_and_logs_without_inodes(site: Installation, leave: i
         answer = site.apart("backup", "--json")
         assert site.manifest().id == answer.expect(0)["run"]
         assert "the disk has no inodes left" in answer.err
+
+
+def test_the_disk_of_a_throw_away_server_gives_up(
+    site: Installation, scratch: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It ended with the last words of some program, or as a bug of Daybreak (70)."""
+    site.backup()
+    temporary = scratch / "gives-up"
+    with disk(temporary, megabytes=600, inodes=8000) as gives_up:
+        temporary.chmod(0o1777)
+        monkeypatch.setenv("TMPDIR", str(temporary))
+        site.fake_dump(f"{gives_up}; exit 1", tool="pg_restore")
+        told = site.apart("drill", "--json").expect(13)
+        assert f"no server can work in {temporary}/" in told["message"]
+        assert "the file system is read-only" in told["message"]
+
+
+def test_what_cannot_be_removed_does_not_take_the_place_of_how_it_ended(tmp_path: Path) -> None:
+    def fails() -> None:
+        with passfile_of(Secret("x"), tmp_path, server_user()) as path:
+            path.unlink()
+            path.mkdir()
+            raise CommandError("initdb", 1, (), program="initdb")
+
+    with pytest.raises(CommandError):
+        fails()
+
+
+def test_a_fetch_to_a_disk_without_inodes(site: Installation) -> None:
+    """It said "There were 1418 errors", and to check the repository, in which nothing was wrong."""
+    secret = site.folder / "r.password"
+    secret.write_text("canary-password-4711\n")
+    secret.chmod(0o600)
+    site.more = (
+        f'[repositories.r]\nurl = "{site.folder}/repository"\npassword_file = "{secret}"\nkeep = {{ daily = 7 }}\n'
+    )
+    site.configure(plan={"repositories": ["r"]})
+    site.json("repository", "init")
+    site.backup()
+    with disk(site.folder / "elsewhere") as _:
+        crumbs = use_up_inodes(site.folder / "elsewhere", leave=2)
+        told = site.json("fetch", "latest", "--to", str(site.folder / "elsewhere" / "prod.dump"), expect=13)
+        assert "the disk has no inodes left" in told["message"]
+        assert [one.name for one in (site.folder / "elsewhere").iterdir() if one.name != "lost+found"] == [crumbs.name]

@@ -230,4 +230,5 @@ def passfile_of(password: Secret, folder: Path, user: ServerUser) -> Generator[P
             file.write(password.reveal() + "\n")
         yield path
     finally:
-        path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # on a disk that is read-only by now it goes with its folder
+            path.unlink(missing_ok=True)

@@ -32,6 +32,7 @@ from daybreak.errors import ArchiveError, OffsiteError, PublishError, Refused, U
 from daybreak.files import (
     FILE_MODE,
     disk_errors,
+    disk_told,
     free_bytes,
     fsync_folder,
     make_folder,
@@ -182,7 +183,8 @@ def _bring_shards(coming: _Coming, beside: Path) -> Manifest:
     # The shards lie beside the file that is made of them.
     _require_room(coming.to, 2 * sum(entry.size_bytes for entry in listing.entries))
     coming.hear(f"shards of {coming.to.name}")
-    coming.restic.restore(coming.snapshot.id, beside / "snapshot")
+    with disk_told(beside, "restic cannot write to"):
+        coming.restic.restore(coming.snapshot.id, beside / "snapshot")
     folder = beside / "snapshot" / str(coming.snapshot.plan)
     coming.hear(coming.to.name)
     try:

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import quote, urlencode
 
+from daybreak import files
 from daybreak.archive import Manifest
 from daybreak.command import Command
 from daybreak.credentials import passfile
@@ -148,6 +149,7 @@ def _local(folder: Path, run: RunContext, manifest: Manifest) -> Generator[Ready
     programs = (folder / "postgres").resolve().parent  # PostgreSQL looks for its files from there
     with (
         scratch_folder(_PREFIX, room_bytes=_room(manifest)) as scratch,
+        files.disk_told(scratch, "no server can work in"),
         running_cluster(scratch / "server", programs, settings=settings, runner=steady, password=password) as cluster,
         passfile(password, _private_folder(scratch)) as secret,
     ):
