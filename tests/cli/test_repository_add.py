@@ -172,7 +172,7 @@ def test_an_address_that_cannot_be_used_leaves_nothing_behind(config: Path, tmp_
     add = ("repository", "add", "other", "--backup", "nightly", "--written-down", "--url")
     code, _, err = daybreak(config, *add, str(tmp_path / "r"))
     assert (code, "the configured password is not its password" in err) == (4, True), err
-    code, _, err = daybreak(config, *add, "rest:http://127.0.0.1:1/r")
+    code, _, err = daybreak(config, *add, "sftp://nobody@127.0.0.1:1//r")  # by http restic would try again for a minute
     assert code == 14, err
 
     assert config.read_bytes() == before

@@ -121,7 +121,7 @@ def test_case_28_r6_a_copy_of_productions_files_is_its_cluster(forbidden: Couple
     copy = Cluster(scratch / "copy-of-prod", prod.bin, settings=FAST)
     copy.folder.mkdir(mode=0o700)
     prod.psql("CHECKPOINT")
-    shutil.copytree(prod.cluster.data, copy.data, ignore=shutil.ignore_patterns("postmaster.*"))
+    shutil.copytree(prod.cluster.data, copy.data, ignore=shutil.ignore_patterns("postmaster.*", "pg_internal.init"))
     owner = prod.cluster.data.stat()
     for place in (copy.folder, copy.data, *copy.data.rglob("*")):
         os.chown(place, owner.st_uid, owner.st_gid, follow_symlinks=False)
