@@ -310,7 +310,7 @@ def _check_databases(door: Door) -> int:
             except Cancelled:
                 raise
             except DaybreakError as error:
-                if name not in error.message:
+                if not error.message.startswith(f"{name} "):
                     error.message = f"{name}: {error.message}"
                 faults[name] = error
     lines = [f"{path} is good", *(f"{name} is {identity}" for name, identity in found.items())]

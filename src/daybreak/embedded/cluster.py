@@ -21,6 +21,7 @@ from daybreak.command import Command
 from daybreak.embedded.binaries import usable_by
 from daybreak.embedded.scratch import ServerUser, free_port, server_user
 from daybreak.errors import CommandError, ConfigError
+from daybreak.files import discard
 from daybreak.process import Runner
 from daybreak.secret import Secret
 
@@ -230,5 +231,4 @@ def passfile_of(password: Secret, folder: Path, user: ServerUser) -> Generator[P
             file.write(password.reveal() + "\n")
         yield path
     finally:
-        with contextlib.suppress(OSError):  # on a disk that is read-only by now it goes with its folder
-            path.unlink(missing_ok=True)
+        discard(path)  # on a disk that is read-only by now it goes with its folder

@@ -1,8 +1,8 @@
 """What the planner knows of a restored database: production's own statistics, and fresh ones for the rest (ADR 0057).
 
 Shapes  `analyze` leaves nothing without statistics that production has them for.
-Errors  `RefreshError`, `SqlError`, `SourceError` of the one program that always runs; production's statistics are
-        taken or not, and what is wrong with them is no fault of the run.
+Errors  `SqlError`, `SourceError` of the one program that always runs; production's statistics are taken or not, and
+        what is wrong with them is no fault of the run.
 """
 
 from __future__ import annotations
@@ -75,7 +75,10 @@ def _may_take(work: Rebuild) -> bool:
 
 
 def _take(work: Rebuild) -> int:
-    """Take the archive's statistics: how many entries. None where the server doubts one of them, or refuses it."""
+    """Take the archive's statistics: how many entries. 0 where the server doubts one of them, or refuses it.
+
+    What it took before is made anew with the rest.
+    """
     run, server, selection = work.run, work.held.server, work.rehearsal.selection
     entries = [*(one for one in selection.restored if one.kind in PREAMBLE), *selection.statistics]
     script = run.private / "statistics.sql"
