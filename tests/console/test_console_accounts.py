@@ -215,6 +215,15 @@ def test_an_old_hash_is_renewed_when_its_password_comes(accounts: Accounts) -> N
     connection.close()
 
 
+def test_a_name_that_nobody_has_is_compared_with_a_hash_of_the_same_kind() -> None:
+    passwords = Passwords()
+    kept, nobodys = passwords.hash(PASSWORD), passwords._nobodys
+    assert not passwords.is_old(nobodys)
+    assert [len(part) for part in nobodys.split("$")] == [len(part) for part in kept.split("$")]
+    assert Passwords()._nobodys != nobodys
+    assert not passwords.fits(PASSWORD, "")
+
+
 def test_few_wait_for_a_hash_and_the_others_are_told() -> None:
     passwords = Passwords()
     kept = passwords.hash(PASSWORD)

@@ -7,13 +7,15 @@ Errors  `Busy` when too many wait.
 
 from __future__ import annotations
 
+import base64
+import secrets
 import threading
 from typing import Final
 
-from argon2 import PasswordHasher
+from argon2 import DEFAULT_HASH_LENGTH, DEFAULT_RANDOM_SALT_LENGTH, PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError, VerifyMismatchError
 
-from daybreak.console.accounts.words import LONGEST_PASSWORD, draw
+from daybreak.console.accounts.words import LONGEST_PASSWORD
 from daybreak.errors import Busy
 
 _MEMORY_KIB: Final = 19 * 1024
@@ -28,7 +30,7 @@ class Passwords:
         self._hasher = PasswordHasher(time_cost=_PASSES, memory_cost=_MEMORY_KIB, parallelism=1)
         self._turn = threading.Lock()
         self._waiting = threading.BoundedSemaphore(_MOST_WAITING)
-        self._nobodys = self._hasher.hash(draw())
+        self._nobodys = _drawn()
 
     def hash(self, password: str) -> str:
         """What is kept of a password."""
@@ -50,3 +52,12 @@ class Passwords:
     def is_old(self, kept: str) -> bool:
         """Whether `kept` was made with other parameters than today's."""
         return self._hasher.check_needs_rehash(kept)
+
+
+def _drawn() -> str:
+    """A hash with today's parameters that no password has: to compare one with it costs as much as with a person's."""
+    salt, digest = (
+        base64.b64encode(secrets.token_bytes(size)).decode().rstrip("=")
+        for size in (DEFAULT_RANDOM_SALT_LENGTH, DEFAULT_HASH_LENGTH)
+    )
+    return f"$argon2id$v=19$m={_MEMORY_KIB},t={_PASSES},p=1${salt}${digest}"
