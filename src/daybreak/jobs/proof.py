@@ -31,6 +31,7 @@ from daybreak.postgres.client import Postgres
 from daybreak.postgres.faults import SqlError
 from daybreak.postgres.sql import portions, qualified
 from daybreak.postgres.tools import READ_BY_ITSELF
+from daybreak.units import show_count
 
 #: Tables smaller than this share one psql session; together they stay below twice as much.
 _SMALL_BYTES: Final = 2 * 2**20
@@ -352,7 +353,7 @@ class _Reader:
         ]
         if not wanted and not wrong:
             return []
-        name = f"{len(wanted)} large objects"
+        name = show_count(len(wanted), "large object")
         if wrong:
             return [Compared(name=name, tables=0, verdict=Verdict.DIFFERENT, why="; ".join(wrong[:5]))]
         return [Compared(name=name, tables=0, verdict=Verdict.EQUAL)]
@@ -389,6 +390,6 @@ class _Reader:
                     wrong.append(f"{one.schema}.{one.name} is {row['last_value']}, not {one.last_value}")
         if not manifest.sequences:
             return []
-        name = f"{len(manifest.sequences)} sequences"
+        name = show_count(len(manifest.sequences), "sequence")
         verdict = Verdict.DIFFERENT if wrong else Verdict.EQUAL
         return [Compared(name=name, tables=0, verdict=verdict, why="; ".join(wrong[:5]))]
