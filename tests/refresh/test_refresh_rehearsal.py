@@ -373,6 +373,22 @@ def test_case_06_and_27_what_acts_or_reaches_out_stays_out(
     prod.psql('ALTER SUBSCRIPTION "sub" SET (slot_name = NONE); DROP SUBSCRIPTION "sub"', name)
 
 
+@pytest.mark.parametrize("major", [15, 18])
+def test_a_foreign_data_wrapper_of_its_own_needs_a_superuser(major: int, couple: Coupling, servers: Servers) -> None:
+    prod = servers[major]
+    name = prod.fresh()
+    prod.psql("CREATE FOREIGN DATA WRAPPER mine; CREATE SERVER far FOREIGN DATA WRAPPER mine", name)
+    site = couple(name, majors=(major, major), weekly={"foreign": True})
+    site.by_role("modest")
+    text = refused(site, "FOREIGN DATA WRAPPER mine needs a superuser, and the target's role is none")
+    assert "set foreign = false to leave them out" in text
+    site.retarget(weekly={"foreign": False})
+    site.refresh()
+    site.retarget({"url": site.dev.url(site.dev_db)}, weekly={"foreign": True})
+    site.refresh()
+    assert site.dev.psql("SELECT srvname FROM pg_foreign_server", site.dev_db) == "far"
+
+
 def test_an_event_trigger_hears_nothing_of_a_restore_whatever_it_fires_on(couple: Coupling, servers: Servers):
     prod = servers[18]
     name = prod.fresh()

@@ -30,6 +30,12 @@ _BUILTIN_SINCE: Final = 17
 #: A locale of PostgreSQL's own -> the version that learned it, where that is not the one that learned to have any.
 _LEARNED_LATER: Final = {"PG_UNICODE_FAST": 18}
 _BY_ANOTHER: Final = "restore by a superuser: a second table [databases.…] with the same server and another user"
+#: Kinds that PostgreSQL lets nobody else make -> the key of a refresh that leaves them out, where there is one.
+_BY_A_SUPERUSER: Final = {
+    "EVENT TRIGGER": "event_triggers",
+    "FOREIGN DATA WRAPPER": "foreign",
+    "PUBLICATION TABLES IN SCHEMA": None,
+}
 #: What may be left out by name.
 BEHIND_ROWS_ONLY: Final = "leave out what stands behind rows: a constraint, an index, a trigger, a view"
 _NUMBER: Final = re.compile(r"\d+|\D+")
@@ -250,13 +256,13 @@ def _rights(case: Case) -> Iterator[Obstacle]:
                 remedy=f"GRANT {identifier(owner)} TO {identifier(case.abilities.role)}, or refresh with a superuser",
             )
     for entry in case.selection.restored:
-        if entry.kind in {"EVENT TRIGGER", "PUBLICATION TABLES IN SCHEMA"} or (
+        if entry.kind in _BY_A_SUPERUSER or (
             entry.kind == "PUBLICATION" and " FOR ALL TABLES" in (entry.definition or "")
         ):
-            remedy = "set event_triggers = false to leave them out, or refresh with a superuser"
+            remedy = f"set {_BY_A_SUPERUSER.get(entry.kind)} = false to leave them out, or refresh with a superuser"
             yield Obstacle(
                 what=f"{entry.label} needs a superuser, and the target's role is none",
-                remedy=remedy if case.home is None else _BY_ANOTHER,
+                remedy=remedy if case.home is None else _BY_ANOTHER,  # publications come back only there
             )
     if case.replaces and case.abilities.in_cron(case.target):
         yield Obstacle(
