@@ -389,6 +389,48 @@ def test_a_foreign_data_wrapper_of_its_own_needs_a_superuser(major: int, couple:
     assert site.dev.psql("SELECT srvname FROM pg_foreign_server", site.dev_db) == "far"
 
 
+@pytest.mark.parametrize("parent", ["top", "one"])
+def test_rows_that_would_go_over_to_another_server(parent: str, couple: Coupling, servers: Servers) -> None:
+    prod = servers[15]
+    far, name = prod.fresh(), prod.fresh()
+    values = ", ".join(f"'m{number}'" for number in range(32))
+    mood = f"CREATE TYPE mood AS ENUM ({values});"
+    prod.psql(f"{mood} CREATE TABLE there (k int, m mood)", far)
+    deep = "LIST (k); CREATE TABLE one PARTITION OF top FOR VALUES IN (1) PARTITION BY HASH (m)"
+    by = deep if parent == "one" else "HASH (m)"
+    prod.psql(
+        f"""
+        {mood} CREATE EXTENSION postgres_fdw;
+        CREATE SERVER far FOREIGN DATA WRAPPER postgres_fdw
+            OPTIONS (host '{prod.host}', port '{prod.port}', dbname '{far}');
+        CREATE USER MAPPING FOR PUBLIC SERVER far OPTIONS (user '{prod.user}');
+        CREATE TABLE top (k int, m mood) PARTITION BY {by};
+        CREATE TABLE here PARTITION OF {parent} FOR VALUES WITH (MODULUS 2, REMAINDER 0);
+        CREATE FOREIGN TABLE there PARTITION OF {parent}
+            FOR VALUES WITH (MODULUS 2, REMAINDER 1) SERVER far;""",
+        name,
+    )
+    prod.psql("INSERT INTO top SELECT 1, m FROM unnest(enum_range(NULL::mood)) AS m", name)
+    before = prod.psql("SELECT count(*) FROM there", far)
+    assert 0 < int(before) < 32
+    site = couple(name, majors=(15, 15), weekly={"foreign": True})
+    refused(site, "FOREIGN TABLE public.there is a partition of public.top, whose rows go by the hash of an enum")
+    assert prod.psql("SELECT count(*) FROM there", far) == before
+    # without it there is no partition for such rows
+    site.retarget(weekly={"foreign": False})
+    said = site.refresh(expect=15)
+    assert "no partition of relation" in said["message"]
+    assert "the one that this row finds is not restored, since it leads to another server" in said["hint"]
+    prod.psql(
+        f"ALTER TABLE {parent} DETACH PARTITION there;"
+        f"CREATE TABLE rest PARTITION OF {parent} FOR VALUES WITH (MODULUS 2, REMAINDER 1)",
+        name,
+    )
+    site.retarget(weekly={"foreign": True})
+    assert site.refresh("--fresh")["proof"]["different"] == 0
+    assert prod.psql("SELECT count(*) FROM there", far) == before
+
+
 def test_an_event_trigger_hears_nothing_of_a_restore_whatever_it_fires_on(couple: Coupling, servers: Servers):
     prod = servers[18]
     name = prod.fresh()

@@ -43,6 +43,7 @@ from daybreak.archive.restorable import freezable, read_restorable, write_restor
 from daybreak.archive.statements import (
     CopyStatement,
     parse_altered,
+    parse_attached,
     parse_collation,
     parse_copy,
     parse_grantees,
@@ -81,6 +82,7 @@ __all__ = [
     "freezable",
     "large_objects",
     "parse_altered",
+    "parse_attached",
     "parse_collation",
     "parse_copy",
     "parse_grantees",

@@ -17,7 +17,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from daybreak.archive.statements import IDENTIFIER, plain_name
+from daybreak.archive.statements import IDENTIFIER, parse_attached, plain_name
 from daybreak.archive.toc import BEHIND_ROWS, TABLE_DATA, Entry
 
 CHECK: Final = "CHECK CONSTRAINT"
@@ -29,7 +29,6 @@ _FUNCTION: Final = re.compile(rf"CREATE FUNCTION ({_QUALIFIED})\(")
 _CALL: Final = re.compile(rf"({_QUALIFIED})\(")
 _CREATED: Final = re.compile(rf"CREATE (?:UNLOGGED )?TABLE ({_QUALIFIED}) (?:OF {_QUALIFIED} )?\(\n")
 _CHECK: Final = re.compile(rf"CONSTRAINT ({IDENTIFIER}) CHECK \(")
-_ATTACHED: Final = re.compile(rf"ATTACH PARTITION ({_QUALIFIED}) ")
 _PARENTS: Final = re.compile(r"\)\s*INHERITS \((.+)\)")
 _TOKEN: Final = re.compile(r"""\bE'(?:[^'\\]|\\.|'')*'|'(?:[^']|'')*'|"(?:[^"]|"")*"|[(),]""", re.DOTALL)
 
@@ -96,8 +95,8 @@ def _family(entries: Iterable[Entry]) -> set[str]:
     found: set[str] = set()
     for one in entries:
         text = one.definition or ""
-        if one.kind == "TABLE ATTACH" and (attached := _ATTACHED.search(text)):
-            found.add(attached[1])
+        if one.kind == "TABLE ATTACH" and (attached := parse_attached(text)):
+            found.add(attached)
         elif one.kind == _TABLE and (parents := _PARENTS.search(text)) and (created := _CREATED.match(text)):
             found |= {created[1], *re.findall(_QUALIFIED, parents[1])}
     return found

@@ -34,6 +34,7 @@ _BEFORE_A_ROLE: Final = {"TO", "FROM", "ROLE", "AUTHORIZATION"}
 _BODY: Final = re.compile(r"\n(?:    AS |    RETURN |\s*BEGIN ATOMIC)")
 _SET: Final = re.compile(r'^    SET "?([A-Za-z_][\w.]*)"? TO ', re.MULTILINE)
 _ALTER: Final = re.compile(rf"ALTER TABLE (?:ONLY )?({IDENTIFIER}(?:\.{IDENTIFIER})?)")
+_ATTACHED: Final = re.compile(rf"ATTACH PARTITION ({IDENTIFIER}(?:\.{IDENTIFIER})?) ")
 _COLLATION: Final = re.compile(
     rf"CREATE COLLATION {IDENTIFIER}(?:\.{IDENTIFIER})? \(provider = (\w+)(?:, [^']*? ?locale = '([^']*)')?"
 )
@@ -129,6 +130,12 @@ def parse_collation(statement: str) -> tuple[str | None, str | None]:
 def parse_altered(statement: str) -> str | None:
     """The table that an `ALTER TABLE` is about, as it is written there."""
     found = _ALTER.match(statement)
+    return found[1] if found else None
+
+
+def parse_attached(statement: str) -> str | None:
+    """The partition that an `ALTER TABLE` attaches, as it is written there."""
+    found = _ATTACHED.search(statement)
     return found[1] if found else None
 
 

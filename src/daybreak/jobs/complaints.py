@@ -39,6 +39,11 @@ _ASKS_OTHERS: Final = (
     "production has these rows, so the check asks for more than its row: another table, whose rows may come later. In "
     "production, drop it and add it again as NOT VALID: then a dump has it behind the rows; or make a trigger of it"
 )
+_NO_PARTITION: Final = (
+    "rows that go by the hash of an enum find other partitions in each database, and the one that this row finds is "
+    "not restored, since it leads to another server. In production, detach it, or partition by a column that is no "
+    "enum; then a new backup"
+)
 _READS_OTHERS: Final = (
     "a function that the tables need reads it, and the archive does not tell: restore a table that it names as well "
     "(--table), or all of the archive beside: --new NAME"
@@ -86,6 +91,8 @@ def explain(
         hints.append(_QUALIFY)
     elif "violates check constraint" in fault and entry is not None and entry.kind == TABLE_DATA:
         hints.append(_ASKS_OTHERS)
+    elif entry is not None and entry.root and "no partition of relation" in fault:
+        hints.append(_NO_PARTITION)
     elif not whole and " does not exist" in fault:
         hints.append(_READS_OTHERS)
     if entry is not None and entry.section == BEHIND_ROWS:

@@ -7,12 +7,17 @@ Shapes  an archive's table of contents and a server's abilities go in; obstacles
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Iterator
 from typing import Final
 
-from daybreak.archive import Manifest, parse_altered, parse_collation, parse_policy_roles, parse_settings
+from daybreak.archive import (
+    Manifest,
+    parse_collation,
+    parse_policy_roles,
+    parse_settings,
+)
 from daybreak.jobs.case import Case, Homecoming, Obstacle
+from daybreak.jobs.partitions import partitions
 from daybreak.jobs.selection import CRON, Selection, label_providers
 from daybreak.jobs.verdicts import codec_of, in_utf8
 from daybreak.postgres.abilities import Abilities
@@ -51,7 +56,7 @@ def obstacles(case: Case) -> list[Obstacle]:
         *_settings(case),
         *_labels(case),
         *_rights(case),
-        *_locks(case),
+        *partitions(case),
         *_disk(case),
         *_holders(case),
         *_left_out(case),
@@ -283,22 +288,6 @@ def _rights_at_home(abilities: Abilities, home: Homecoming) -> Iterator[Obstacle
             yield Obstacle(
                 what=f"{role} owns a part of production, and the role {abilities.role} is no member of it",
                 remedy=f"GRANT {identifier(role)} TO {identifier(abilities.role)}, or restore by a superuser",
-            )
-
-
-def _locks(case: Case) -> Iterator[Obstacle]:
-    partitions = Counter(
-        parse_altered(entry.definition or "") for entry in case.selection.restored if entry.kind == "TABLE ATTACH"
-    )
-    for entry in case.selection.restored:
-        if entry.kind != "FK CONSTRAINT":
-            continue
-        count = partitions.get(parse_altered(entry.definition or ""), 0)
-        if count > case.abilities.locks:
-            yield Obstacle(
-                what=f"{entry.label} locks {count} partitions at once, and the target has room for "
-                f"{case.abilities.locks} locks",
-                remedy="raise max_locks_per_transaction on the target's server and restart it",
             )
 
 
