@@ -71,3 +71,40 @@ def test_what_stands_in_the_way_is_named(site: Couple) -> None:
     said = rescue(site, "public.pairs", expect=15)
     assert f"need hstore in the schema public, and {site.dev_db} has it in away" in said
     assert 'ALTER EXTENSION "hstore" SET SCHEMA "public"' in said
+
+
+@pytest.mark.parametrize("major", [15, 18])
+def test_what_one_schema_cannot_hold_is_said(couple: Coupling, servers: Servers, major: int) -> None:
+    server = servers[major]
+    name = server.fresh()
+    server.psql(
+        """
+        CREATE TYPE mood AS ENUM ('sad', 'ok'); CREATE TYPE pair AS (a int, b int);
+        CREATE FUNCTION mood(i int) RETURNS mood LANGUAGE sql IMMUTABLE AS
+            $$ SELECT (ARRAY['sad', 'ok']::public.mood[])[i] $$;
+        CREATE CAST (int AS mood) WITH FUNCTION mood(int) AS ASSIGNMENT;
+        CREATE FUNCTION to_pair(t text) RETURNS pair LANGUAGE sql IMMUTABLE AS 'SELECT 1, $1::int';
+        CREATE CAST (text AS pair) WITH FUNCTION to_pair(text);
+        CREATE TABLE casting (id int, m mood GENERATED ALWAYS AS (id::mood) STORED);
+        CREATE TABLE asking (id text CHECK ((id::pair).b > 0));  -- which without its cast would be another question
+        CREATE TABLE calling (id int, p pair DEFAULT to_pair('1'), m mood); INSERT INTO calling VALUES (1);
+        CREATE TABLE naming (r regclass); INSERT INTO naming VALUES ('naming');
+        CREATE TABLE known (r regtype, s regclass); INSERT INTO known VALUES ('int', 'pg_class');
+        CREATE TABLE other (r regclass); INSERT INTO other VALUES ('naming');
+        """,
+        name,
+    )
+    site = couple(name, majors=(major, major))
+    site.backup()
+    said = rescue(site, "public.casting", expect=15)
+    assert "TABLE public.casting needs CAST (integer AS public.mood)" in said
+    assert "--new NAME" in said
+    assert "TABLE public.asking needs CAST (text AS public.pair)" in rescue(site, "public.asking", expect=15)
+    for table, code in (("naming", 18), ("other", 15)):
+        said = rescue(site, f"public.{table}", expect=code)
+        assert f"a column of public.{table} is of regclass or the like" in said, said
+    assert site.dev.psql("SELECT count(*) FROM pg_namespace WHERE nspname = 'back'", site.dev_db) == "0"
+    rescue(site, "public.known")
+    done = site.json("restore", "latest", "--to", "dev", "--table", "public.calling")
+    casts = "CAST (integer AS public.mood), CAST (text AS public.pair)"
+    assert f"{casts}: a cast belongs to no schema, and only one schema is made" in done["left_out"], done["left_out"]

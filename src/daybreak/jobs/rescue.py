@@ -20,7 +20,7 @@ from typing import Final
 
 from daybreak import files
 from daybreak.archive import read_restorable, table_data
-from daybreak.errors import DaybreakError, RefreshError, Refused, UsageError
+from daybreak.errors import DaybreakError, ProofError, RefreshError, Refused, UsageError
 from daybreak.jobs.backup import archive_of
 from daybreak.jobs.choice import Choice, pinned
 from daybreak.jobs.proof import prove
@@ -124,7 +124,8 @@ def _rescue(
         whole=False,
     )
     with shadow_of(work):
-        work.restore_and_prove()
+        with _names_explained(wanted):
+            work.restore_and_prove()
         with run.step("gather"):
             _gather(work, wanted, schema)
             shadow.hand_over(server, work.name, how.owner or held.facts.owner)
@@ -138,12 +139,29 @@ def _rescue(
                     hint="what functions of the tables call by schema and name has to be in there as it is in "
                     "production; or restore all of the archive beside: --new NAME",
                 ) from error
-        with _kept_when_proven(run, server, held.name, schema):
+        with _kept_when_proven(run, server, held.name, schema), _names_explained(wanted):
             _prove(work, schema)
             with run.step("analyze"):
                 _run_all(work, held.name, *(f"ANALYZE {qualified(schema, name)}" for _, name in wanted.names))
         said = f"{', '.join(wanted.asked)} of {rfc3339(archive.manifest.taken_at)}, archive {archive.manifest.id}"
         _comment(server.steadfast, held.name, schema, said)
+
+
+@contextlib.contextmanager
+def _names_explained(wanted: Rescue) -> Generator[None]:
+    """Say what it is where rows name what is not there, or has another name in the new schema."""
+    try:
+        yield
+    except (RefreshError, ProofError) as error:
+        names = ((one, one.rpartition(".")[2]) for one in wanted.of_names)
+        told = [one for one, name in names if f'table "{name}"' in error.message or f".{name}: " in error.message]
+        if not told or (isinstance(error, RefreshError) and " does not exist" not in error.message):
+            raise
+        raise type(error)(
+            error.message,
+            hint=f"the target is as it was; a column of {', '.join(told)} is of regclass or the like: its values are "
+            "names, which are other ones in another schema. Restore all of the archive beside: --new NAME",
+        ) from error
 
 
 def _require_extensions(held: Held, wanted: Rescue) -> None:

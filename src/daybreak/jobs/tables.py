@@ -52,6 +52,11 @@ _CREATED: Final = re.compile(r'CREATE (?:UNLOGGED )?TABLE ((?:"(?:[^"]|"")+"|[^\
 _BODY: Final = "\n    AS "  # of a routine; what one without it (BEGIN ATOMIC) calls, PostgreSQL knows
 _CALL: Final = re.compile(r'(?:("(?:[^"]|"")+"|[\w$]+)\s*\.\s*)?("(?:[^"]|"")+"|[\w$]+)\s*\(')
 _NAMED: Final = re.compile(r'("(?:[^"]|"")+"|[\w$]+)\s*\.\s*("(?:[^"]|"")+"|[\w$]+)')
+#: Columns whose values are names of what lies in a schema.
+_OF_NAMES: Final = re.compile(
+    r'^ +(?:"(?:[^"]|"")+"|\S+) reg(?:class|collation|config|dictionary|oper|operator|proc|procedure|type)\b',
+    re.MULTILINE,
+)
 _INHERITS: Final = re.compile(r"^\)\s*INHERITS \((.+)\)", re.MULTILINE)
 
 
@@ -65,6 +70,7 @@ class Rescue:
     asked: tuple[str, ...]  # as they are written in the archive, `schema.name`, as text
     extensions: Mapping[str, str]  # that these tables need -> the schema that it is in
     by_name: tuple[str, ...]  # routines whose text names what comes along, which stays where it was for them
+    of_names: tuple[str, ...]  # tables whose rows name what lies in a schema, as text
 
 
 def narrow(selection: Selection, wanted: Sequence[str], *, codec: str = "utf-8") -> Rescue:
@@ -84,6 +90,12 @@ def narrow(selection: Selection, wanted: Sequence[str], *, codec: str = "utf-8")
             f"is the type of a column or stands in a function: {', '.join(missing)}",
             hint=f"restore them together: add {' '.join(f'--table {shlex.quote(one)}' for one in missing)}",
         )
+    for label, cast in picking.casts():
+        raise RefreshError(
+            f"{in_utf8(label, codec)} needs {in_utf8(cast, codec)}: a cast belongs to no schema, and only one "
+            "schema is made",
+            hint="restore all of the archive beside: --new NAME",
+        )
     chosen = [one for one in entries if one.id in picking.chosen or one.kind in PREAMBLE]
     picked = {key: one for key, one in tables.items() if one.id in picking.tables}
     return Rescue(
@@ -100,6 +112,7 @@ def narrow(selection: Selection, wanted: Sequence[str], *, codec: str = "utf-8")
         asked=names,
         extensions={one.name: _extension_schema(one) for one in chosen if one.kind == "EXTENSION"},
         by_name=tuple(one.label for one in chosen if picking.names_what_comes(one)),
+        of_names=tuple(".".join(key) for key, one in picked.items() if _OF_NAMES.search(one.definition or "")),
     )
 
 
@@ -261,6 +274,22 @@ class _Picking:
                     found.add(created[1])
         return sorted(found)
 
+    def casts(self) -> Iterable[tuple[str, str]]:
+        """What comes along and needs a cast, with that: it depends on the cast's function, and does not call it."""
+        casts = {
+            other: one.name for one in self._casts() for other in one.dependencies if self._kind(other) == "FUNCTION"
+        }
+        for one in (self.by_id[number] for number in sorted(self.chosen)):
+            for other in casts.keys() & set(one.dependencies):
+                name = self.by_id[other].name.partition("(")[0]
+                if name not in {_plain(called) for _, called in _CALL.findall(one.definition or "")}:
+                    yield one.label, casts[other]
+
+    def _casts(self) -> list[Entry]:
+        """The casts that have to do with what comes along."""
+        ours = {number for number in self.chosen if self._kind(number) != "EXTENSION"}
+        return [one for one in self.entries if one.kind == "CAST" and ours.intersection(one.dependencies)]
+
     def left_out(self) -> Iterable[LeftOut]:
         """What a person should know."""
         for one in self.entries:
@@ -270,6 +299,8 @@ class _Picking:
                 yield LeftOut(label=one.label, why="it leads to a table that is not restored")
             elif one.kind in _BEHAVIOUR:
                 yield LeftOut(label=one.label, why="a rescued table keeps its rows, not what it does by itself")
+        for one in self._casts():
+            yield LeftOut(label=one.name, why="a cast belongs to no schema, and only one schema is made")
         for number in self.chosen - self.tables:
             if self._kind(number) == "TABLE":
                 yield LeftOut(label=self.by_id[number].label, why="its columns come along, the table itself does not")
