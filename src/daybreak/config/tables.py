@@ -235,7 +235,9 @@ class RefreshTable(PlanTable):
         examples=[["sudo", "systemctl", "restart", "postgresql"]],
     )
     foreign: bool = Field(
-        False, description="Also restore foreign servers, their user mappings and tables: they lead to other servers."
+        False,
+        description="Also restore foreign servers, their user mappings and tables: they lead to other servers. "
+        "A foreign data wrapper of one's own needs a superuser.",
     )
     event_triggers: bool = Field(True, description="Also restore event triggers; that needs a superuser.")
     older_extensions: list[str] = Field(
