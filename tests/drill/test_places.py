@@ -52,6 +52,12 @@ def test_a_drill_in_a_container_of_an_image(
 ):
     monkeypatch.setenv("PATH", podman_path)
     told = rich_site.json("drill", "--image", IMAGE)
+    asked = [
+        line
+        for line in (rich_site.state / "logs" / f"{told['run']}.log").read_text().splitlines()
+        if "pg_isready" in line
+    ]
+    assert len(asked) == 1, "a container that is young is waited for, a minute, until a server answers where it listens"
     assert told["server"].startswith(f"a container of {IMAGE} (15.")
     assert told["proof"]["different"] == 0
     assert told["proof"]["compared"] > 10

@@ -21,7 +21,7 @@ from typing import Final
 
 from daybreak.command import Command, Far
 from daybreak.errors import CommandError, ConfigError, DaybreakError
-from daybreak.hosts.container import RUNTIMES, refusal, state
+from daybreak.hosts.container import RUNTIMES, SOCKET_VARIABLE, refusal, state
 from daybreak.hosts.host import Host
 from daybreak.model import Place
 from daybreak.process import Runner
@@ -123,6 +123,7 @@ def running_container(
     argv = (
         *(runtime, "run", "--rm", "--interactive", "--name", container, "--label", f"{_LABEL}={state_folder}"),
         *("--network=none", f"--user={_USER}", "--security-opt=label=disable", "--volume", f"{socket}:{SOCKET}"),
+        f"--env={SOCKET_VARIABLE}={SOCKET}",
         *("--entrypoint=sh", image, "-c", THERE, "daybreak-watchdog", "", ":"),
         *("sh", "-c", _SERVE, "daybreak-serve", " ".join(libraries), *options),
     )

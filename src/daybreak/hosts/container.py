@@ -24,7 +24,11 @@ RUNTIMES: Final = ("docker", "podman")
 RESTART_S: Final = 60.0
 _BRIEFLY: Final = timedelta(seconds=30)
 _FORMAT: Final = '{"state": {{json .State}}, "mounts": {{json .Mounts}}}'
-_IS_READY: Final = "! command -v pg_isready >/dev/null || pg_isready -q"
+#: In the environment of a container of ours: where its server listens, if not where its programs look by themselves.
+SOCKET_VARIABLE: Final = "DAYBREAK_SOCKET"
+_IS_READY: Final = (
+    f'! command -v pg_isready >/dev/null || pg_isready -q ${{{SOCKET_VARIABLE}:+-h "${SOCKET_VARIABLE}"}}'
+)
 _MISSING: Final = ("no such container", "no such object", "no container with name")
 #: How docker and podman begin what they say themselves.
 _OWN_WORDS: Final = ("Error: ", "Error response from daemon", "OCI runtime")
