@@ -63,6 +63,10 @@ class Running(Protocol):
         """Speak to a program whose `feed` is SPOKEN; it may be read for so long from now on."""
         ...
 
+    def ended(self) -> bool:
+        """Whether it has ended by itself."""
+        ...
+
 
 class _Either(threading.Event):
     """An event that is set when one of two is."""
@@ -333,7 +337,7 @@ class _Child:
         else:  # without a watchdog; a feeder ends with the pipe
             os.killpg(self._process.pid, signal.SIGTERM)
         until = time.monotonic() + GRACE_S
-        while not self._exited() and time.monotonic() < until:
+        while not self.ended() and time.monotonic() < until:
             time.sleep(0.01)
         with contextlib.suppress(ProcessLookupError):
             os.killpg(
@@ -348,7 +352,8 @@ class _Child:
         for line in self._for_log:
             self._log(f"{self.command.program} said: {line}")
 
-    def _exited(self) -> bool:
+    def ended(self) -> bool:
+        """Whether it has ended by itself."""
         # Not reaped, and orphans of the group are not waited for: some hosts have an init that reaps late or never.
         return os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG) is not None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -65,6 +66,23 @@ def test_a_drill_in_a_container_of_an_image(
     missing = rich_site.json("drill", "--image", "localhost/no-such-image:1", expect=3)
     assert "localhost/no-such-image:1" in missing["message"]
     assert left() == []
+
+
+def test_a_cancel_does_not_wait_for_the_pull_of_an_image(site: Installation, tmp_path: Path):
+    site.backup()
+    for name in ("docker", "podman"):
+        (tmp_path / name).write_text(
+            f"#!/bin/sh\ncase $1 in pull) touch {tmp_path}/pulls; exec sleep 40;; esac\nexit 125\n"
+        )
+        (tmp_path / name).chmod(0o755)
+    with site.start(
+        "drill", "--image", "postgres:99", "--json", env={"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    ) as run:
+        wait_for((tmp_path / "pulls").exists, what="the pull")
+        began = time.monotonic()
+        os.kill(run.process.pid, signal.SIGINT)
+        run.end().expect(130)
+    assert time.monotonic() - began < 20
 
 
 @pytest.mark.parametrize("verb", ["drill", "open"])

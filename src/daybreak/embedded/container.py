@@ -24,7 +24,7 @@ from daybreak.errors import CommandError, ConfigError, DaybreakError
 from daybreak.hosts.container import RUNTIMES, SOCKET_VARIABLE, refusal, state
 from daybreak.hosts.host import Host
 from daybreak.model import Place
-from daybreak.process import Runner
+from daybreak.process import Runner, Running
 from daybreak.watchdog import THERE
 
 #: The folder of the socket, as the container sees it.
@@ -114,7 +114,8 @@ def running_container(
     """A server in a new container for the time of the block.
 
     `socket` is a folder of this host that everybody may write, in one that only we may enter; `libraries` are loaded
-    where the image has them. Raise ConfigError.
+    where the image has them. A cancel of `runner` ends the pull and the wait, but never a server that runs: the block
+    ends in order first. Raise ConfigError.
     """
     runtime = find_image(image, runner)
     container = f"{_PREFIX}{name}"
@@ -132,8 +133,8 @@ def running_container(
     )
     said: deque[str] = deque(maxlen=5)
     try:
-        with runner.hold(command, on_stderr=said.append) as held:
-            if not _is_ready(host, runner):
+        with Runner(log=runner.log).hold(command, on_stderr=said.append) as held:
+            if not _is_ready(host, held, runner):
                 if state(host, runner) is None:  # else it goes on saying nothing
                     said.extend(held.read().decode("utf-8", "replace").splitlines()[-5:])
                 raise ConfigError(
@@ -160,14 +161,14 @@ def sweep_containers(state_folder: Path, is_alive: Callable[[str], bool], runner
     return gone
 
 
-def _is_ready(host: Host, runner: Runner) -> bool:
+def _is_ready(host: Host, held: Running, runner: Runner) -> bool:
     """Whether the server comes up: the last line of its pid file says so, as for pg_ctl."""
     ask = host.command(("grep", "-q", "^ready", _PID_FILE), deadline=_BRIEFLY, ok=frozenset(range(256)))
     until, seen = time.monotonic() + _START_S, False
     while time.monotonic() < until:
         found = state(host, runner)
         if found is None or found.status not in {"created", "running", "initialized", "configured"}:
-            if seen:
+            if seen or held.ended():
                 return False
         else:
             seen = True

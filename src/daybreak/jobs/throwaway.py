@@ -196,7 +196,6 @@ def _private_folder(scratch: Path) -> Path:
 
 @contextlib.contextmanager
 def _container(image: str, run: RunContext, manifest: Manifest) -> Generator[Ready]:
-    steady = Runner(log=run.log.write)
     with scratch_folder(_PREFIX) as scratch:
         socket = _private_folder(scratch) / "socket"
         socket.mkdir()
@@ -208,7 +207,7 @@ def _container(image: str, run: RunContext, manifest: Manifest) -> Generator[Rea
             state_folder=run.engine.state,
             settings=[f"{key}={value}" for key, value in _SETTINGS.items()],
             libraries=sorted(_wanted(manifest)),
-            runner=steady,
+            runner=run.runner,
         ) as server:
             conninfo = {"host": server.socket, "port": "5432", "user": server.user}
             database = Database(name=_NAME, conninfo={**conninfo, "dbname": _MAINTENANCE}, place=server.place, bin=None)
