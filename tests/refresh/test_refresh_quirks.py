@@ -6,6 +6,8 @@ import re
 import shlex
 from pathlib import Path
 
+import pytest
+
 from couples import Couple, contents, oid_of, schema
 
 #: A function that finds another one by production's search_path; the check that calls it is asked by each COPY.
@@ -24,6 +26,7 @@ CREATE VIEW orders AS SELECT id FROM "Order";
 SET session_replication_role = replica;
 INSERT INTO "Order" VALUES (1, 7);
 """
+_RAISE = "RAISE EXCEPTION '{}' USING ERRCODE = '53100'"
 LEFT = "FK CONSTRAINT public.Order its, customer"
 
 
@@ -174,3 +177,29 @@ def test_rows_are_never_left_out_and_a_slip_is_told_at_once(site: Couple) -> Non
     site.retarget()
     said = site.refresh(expect=15)
     assert "without public.customer the rows of public.customer would be left out" in said["message"]
+
+
+@pytest.mark.parametrize(
+    ("trouble", "hint"),
+    [
+        (_RAISE.format('could not extend file "base/16431/16461": No space left on device'), "disk is full"),
+        (
+            _RAISE.format('could not resize shared memory segment "/P": No space left on device'),
+            "too small, not its disk",
+        ),
+        ("PERFORM pg_terminate_backend(pg_backend_pid())", "its log says why"),
+    ],
+)
+def test_what_the_server_could_not_do_is_not_blamed_on_an_object(site: Couple, trouble: str, hint: str) -> None:
+    site.prod.psql(
+        "CREATE FUNCTION key_of(text) RETURNS text LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN "
+        f"IF current_database() ~ '_shadow_' THEN {trouble}; END IF; RETURN $1; END $$;"
+        "CREATE INDEX ON account (key_of(token))",
+        site.prod_db,
+    )
+    before = state_of(site)
+    said = site.refresh(expect=15)
+    assert "INDEX account_key_of_idx" in said["message"]
+    assert hint in said["hint"]
+    assert "leave_out" not in said["hint"]
+    assert state_of(site) == before

@@ -17,6 +17,7 @@ from daybreak.archive.toc import BEHIND_ROWS, TABLE_DATA
 from daybreak.errors import Cancelled, CommandError, RefreshError
 from daybreak.hosts import explain as explain_host
 from daybreak.postgres.client import Postgres
+from daybreak.postgres.faults import hint_of
 
 #: What every hint begins with; where there is no target it says nothing.
 AS_IT_WAS: Final = "the target is as it was"
@@ -29,6 +30,12 @@ _UNQUALIFIED: Final = re.compile(
 )
 #: What an older server says of what only a newer one knows.
 _UNKNOWN: Final = re.compile(r"ERROR:  (?:syntax error|unrecognized|invalid|.* does not exist$|.* not supported)")
+#: What stands at the end of a message is the system's; what is quoted in it, as the value of a row, is not.
+_FULL: Final = re.compile(r"ERROR:  .*: (?:No space left on device|Disk quota exceeded)$")
+_ENDED: Final = re.compile(
+    r": (?:FATAL:  terminating connection .*|server closed the connection unexpectedly|no connection to the server)$"
+    r"|^pg_restore: error: connection to server "
+)
 _QUALIFY: Final = (
     "a function of production names that without its schema, and pg_restore searches none. Find the function in the "
     "log; in production, ALTER FUNCTION … SET search_path = …, then a new backup. For the archives that there are, "
@@ -85,6 +92,9 @@ def explain(
     place = next(iter(said.places), "")
     entry = next((one for one in entries if place.startswith(f"{one.id};")), None)
     hints = [AS_IT_WAS]
+    if of_the_server := _of_the_server(fault):
+        hints.append(of_the_server)
+        entry = None  # it has nothing to do with it, and can be had
     if older and _UNKNOWN.search(fault):
         hints.append(older)
     if _UNQUALIFIED.search(fault):
@@ -106,6 +116,13 @@ def explain(
         f"pg_restore failed{f' at {place}' if place else ''}: {fault.removeprefix('pg_restore: error: ')}",
         hint="; ".join(hints),
     )
+
+
+def _of_the_server(fault: str) -> str:
+    """What to do where the server could not, whatever it was asked for; empty where the object is to blame."""
+    if _FULL.search(fault):
+        return hint_of("53100", fault.partition("ERROR:  ")[2])
+    return "the server ended the session: its log says why" if _ENDED.search(fault) else ""
 
 
 def _toml(text: str) -> str:

@@ -40,7 +40,7 @@ def explain(error: CommandError, *, name: str, where: str, host: Host, runner: R
     """The fault of a failed psql, pg_dump or pg_restore of the database `name`; `where` is its server, for people."""
     for line in error.tail:  # before the reasons: a statement's error may quote any of them
         if match := _SQLSTATE.match(line):
-            return SqlError(f"{where}: {match[2]}", sqlstate=match[1], hint=_SQL_HINTS.get(match[1], ""))
+            return SqlError(f"{where}: {match[2]}", sqlstate=match[1], hint=hint_of(match[1], match[2]))
     # A program that has its own word for it was there; anything else may be the way to it.
     if error.status != _NO_CONNECTION and (fault := explain_host(error, host, runner)):
         return SourceError(f"{name}: {fault.message}", hint=fault.hint)
@@ -51,6 +51,11 @@ def explain(error: CommandError, *, name: str, where: str, host: Host, runner: R
     if error.status < 0 and not host.is_here:  # the client was ended, or the program over there
         return SourceError(f"{where}: {error.message}", hint="somebody or something ended it; run again")
     return error
+
+
+def hint_of(sqlstate: str, said: str) -> str:
+    """What to do about an error of the server, where that is known; else empty."""
+    return _SHARED_MEMORY_HINT if said.startswith(_SHARED_MEMORY) else _SQL_HINTS.get(sqlstate, "")
 
 
 def _no_session(error: CommandError, *, name: str, where: str) -> SourceError | None:
@@ -116,6 +121,9 @@ _CONNECTION: Final[Mapping[str, str]] = {
     "certificate": "look at sslrootcert and the host name in databases.{name}",
     "SSL error": "look at sslmode in databases.{name}",
 }
+#: A parallel query of a server in a container: its disk has nothing to do with it.
+_SHARED_MEMORY: Final = "could not resize shared memory segment"
+_SHARED_MEMORY_HINT: Final = "its /dev/shm is too small, not its disk: give the container more (shm_size, --shm-size)"
 _SQL_HINTS: Final[Mapping[str, str]] = {
     "42501": "give the role of this database the right that is named",
     "53100": "the server's disk is full: make room there",
