@@ -228,21 +228,26 @@ def test_somebody_who_holds_the_previous_database_stops_the_swap_and_nothing_els
 
 
 @pytest.mark.usefixtures("brake")
-@pytest.mark.parametrize("mender", ["repair", "refresh"])
+@pytest.mark.parametrize("mender", ["itself", "repair", "refresh"])
 def test_case_02_the_server_crashes_inside_the_swap(mender: str, own: Couple):
     old = oid_of(own.dev, own.dev_db)
     with own.start("refresh", "--fresh", "--json") as run:
         wait_for(lambda: swap_session(own), within_s=30, what="the swap")
         wait_for(lambda: not properties(own.dev, own.dev_db)["open"], what="a closed dev")
         own.dev.cluster.stop("immediate")
-        said = run.end().expect(17)
-        assert "daybreak repair" in said["hint"]
-    own.dev.cluster.log.write_text("")  # what it said before it crashed is no answer to a start
-    own.dev.cluster.start()
-    assert oid_of(own.dev, own.dev_db) == old or properties(own.dev, own.dev_db)["open"]
-    done = own.json(mender)
-    if mender == "repair" and oid_of(own.dev, own.dev_db) == old:
-        assert any("opened own" in one for one in done["done"])
+        if mender == "refresh":
+            run.kill()  # the whole host went down
+        elif mender == "repair":
+            assert "daybreak repair" in run.end().expect(17)["hint"]
+        own.dev.cluster.log.write_text("")  # what it said before it crashed is no answer to a start
+        own.dev.cluster.start()
+        if mender == "itself":
+            run.end().expect(15 if oid_of(own.dev, own.dev_db) == old else 0)
+    if mender != "itself":
+        assert oid_of(own.dev, own.dev_db) == old or properties(own.dev, own.dev_db)["open"]
+        done = own.json(mender)
+        if mender == "repair" and oid_of(own.dev, own.dev_db) == old:
+            assert any("opened own" in one for one in done["done"])
     assert own.dev.psql("SELECT n FROM version", own.dev_db) == "1"
     assert properties(own.dev, own.dev_db)["open"]
     assert own.clean() == []

@@ -14,7 +14,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Final, NoReturn, Self
 
-from daybreak.errors import Cancelled, DaybreakError, RefreshError, RolledBack, TargetNeedsPerson
+from daybreak.errors import Cancelled, DaybreakError, RefreshError, RolledBack, SourceError, TargetNeedsPerson
 from daybreak.jobs.run import RunContext, now
 from daybreak.jobs.target import Held, settle
 from daybreak.postgres import shadow
@@ -25,6 +25,8 @@ from daybreak.process import Runner
 
 #: How long the new database may take to let somebody in before the old one is put back.
 _ANSWERS_WITHIN_S: Final = 5.0
+#: How long a server that was restarted in the swap is waited for: until then nobody knows whether the target is open.
+_BACK_WITHIN_S: Final = 60.0
 
 
 def exchange(run: RunContext, held: Held, *, incoming: str, oid: int, within: timedelta) -> None:
@@ -71,6 +73,7 @@ def exchange(run: RunContext, held: Held, *, incoming: str, oid: int, within: ti
 def _find_out(run: RunContext, server: Postgres, name: str, oid: int, error: DaybreakError) -> None:
     """See what became of a swap that ended without its report; return only when it happened all the same."""
     try:
+        _await(server)
         for line in settle(run, server, name):
             run.warn(line)
         happened = server.identity(name).oid == oid
@@ -82,6 +85,20 @@ def _find_out(run: RunContext, server: Postgres, name: str, oid: int, error: Day
     if not happened:
         hint = "end what still uses the database (a session, a prepared transaction, a slot), then run again"
         raise RefreshError(f"the swap failed, {name} is as it was: {error.message}", hint=error.hint or hint) from error
+
+
+def _await(server: Postgres) -> None:
+    """Give a server that is away the time to come back. Raise its fault where it does not."""
+    until = time.monotonic() + _BACK_WITHIN_S
+    while True:
+        try:
+            server.execute("SELECT 1", dbname=server.maintenance_db)  # the target may be closed
+        except SourceError:
+            if time.monotonic() > until:
+                raise
+            time.sleep(0.5)
+        else:
+            return
 
 
 def _reverse(swap: Swap, run: str, *, came_with: str | None) -> Swap:
