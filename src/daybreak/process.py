@@ -235,7 +235,10 @@ class _Child:
                 self._tell(b"\n")
             if not ready:
                 continue
-            chunk = stderr.read(65536)
+            try:
+                chunk = stderr.read(65536)
+            except ValueError:  # closed by now: the program is gone, and an orphan of its own speaks on
+                break
             if not chunk:
                 break
             *lines, rest = (rest + chunk).split(b"\n")

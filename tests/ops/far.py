@@ -72,7 +72,8 @@ class Server:
         text = self.folder / "step"
         text.write_text(the_step(workflow)["run"])
         return subprocess.Popen(
-            [shell, "-e", text],
+            # As a runner starts it: what the tests' own caller ignores (nohup) no shell could trap.
+            ["/usr/bin/env", "--default-signal=HUP,INT,TERM", shell, "-e", text],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -374,3 +374,16 @@ def test_many_programs_at_once_keep_to_themselves() -> None:
     for thread in threads:
         thread.join()
     assert said == {number: f"{number}\n".encode() * 300 for number in range(8)}
+
+
+def test_an_orphan_that_speaks_when_its_program_is_gone_harms_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("daybreak.process.GRACE_S", 0.2)
+    threads = set(threading.enumerate())
+    orphan = "until [ -e $0 ]; do sleep 0.05; done; echo late >&2"
+    assert Runner().run(sh(f"setsid sh -c '{orphan}' $1 >/dev/null &", str(tmp_path / "now"))).status == 0
+    (left,) = set(threading.enumerate()) - threads
+    (tmp_path / "now").touch()
+    left.join(10)  # one that ends by an error is told by pytest
+    assert not left.is_alive()
