@@ -66,7 +66,7 @@ def test_a_database_that_may_be_renamed_keeps_nobody(server: Server):
     production = client(server, name, protected=True)
     try:
         assert target.query(PID) != target.query(PID)
-        assert ours(server) == 0
+        wait_for(lambda: ours(server) == 0, within_s=10, what="the end of the server's side")
         assert production.query(PID) == production.query(PID)
         assert ours(server) == 1
     finally:

@@ -35,6 +35,9 @@ _BODY: Final = re.compile(r"\n(?:    AS |    RETURN |\s*BEGIN ATOMIC)")
 _SET: Final = re.compile(r'^    SET "?([A-Za-z_][\w.]*)"? TO ', re.MULTILINE)
 _ALTER: Final = re.compile(rf"ALTER TABLE (?:ONLY )?({IDENTIFIER}(?:\.{IDENTIFIER})?)")
 _ATTACHED: Final = re.compile(rf"ATTACH PARTITION ({IDENTIFIER}(?:\.{IDENTIFIER})?) ")
+_HASHED: Final = re.compile(
+    rf"CREATE (?:UNLOGGED )?TABLE ({IDENTIFIER}(?:\.{IDENTIFIER})?) .*^PARTITION BY HASH \(", re.DOTALL | re.MULTILINE
+)
 _COLLATION: Final = re.compile(
     rf"CREATE COLLATION {IDENTIFIER}(?:\.{IDENTIFIER})? \(provider = (\w+)(?:, [^']*? ?locale = '([^']*)')?"
 )
@@ -136,6 +139,12 @@ def parse_altered(statement: str) -> str | None:
 def parse_attached(statement: str) -> str | None:
     """The partition that an `ALTER TABLE` attaches, as it is written there."""
     found = _ATTACHED.search(statement)
+    return found[1] if found else None
+
+
+def parse_hashed(statement: str) -> str | None:
+    """The table that a `CREATE TABLE` makes, as it is written there, where its rows go by a hash."""
+    found = _HASHED.match(statement)
     return found[1] if found else None
 
 

@@ -36,6 +36,8 @@ _ENDED: Final = re.compile(
     r": (?:FATAL:  terminating connection .*|server closed the connection unexpectedly|no connection to the server)$"
     r"|^pg_restore: error: connection to server "
 )
+#: Two tables that are loaded at once, each with a check that reads the other one, may also wait for each other.
+_ASKED: Final = re.compile("violates check constraint|deadlock detected")
 _QUALIFY: Final = (
     "a function of production names that without its schema, and pg_restore searches none. Find the function in the "
     "log; in production, ALTER FUNCTION … SET search_path = …, then a new backup. For the archives that there are, "
@@ -99,7 +101,7 @@ def explain(
         hints.append(older)
     if _UNQUALIFIED.search(fault):
         hints.append(_QUALIFY)
-    elif "violates check constraint" in fault and entry is not None and entry.kind == TABLE_DATA:
+    elif _ASKED.search(fault) and entry is not None and entry.kind == TABLE_DATA:
         hints.append(_ASKS_OTHERS)
     elif entry is not None and entry.root and "no partition of relation" in fault:
         hints.append(_NO_PARTITION)

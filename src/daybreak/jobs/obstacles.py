@@ -306,7 +306,7 @@ def spare_bytes(case: Case) -> int | None:
 def _disk(case: Case) -> Iterator[Obstacle]:
     need = forecast(case.manifest, case.abilities.wal_bytes)
     if case.free_bytes is not None and case.free_bytes + case.elsewhere_bytes < need:
-        kept = f"; {case.target}_previous, kept for undo, may be dropped" if case.replaces else ""
+        kept = f"; {case.target}_previous may be dropped, if it is there: it is kept for undo" if case.replaces else ""
         yield Obstacle(
             what=f"the restored database and its WAL need {show_bytes(need)} in {case.abilities.directory}"
             f"{' and its tablespaces' if case.elsewhere_bytes else ''}, "

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
-from daybreak.archive import parse_altered, parse_attached
+from daybreak.archive import parse_altered, parse_attached, parse_hashed
 from daybreak.jobs.case import Case, Obstacle
 
 
@@ -36,14 +36,17 @@ def _routed(case: Case) -> Iterator[Obstacle]:
     restored = case.selection.restored
     attached = [entry for entry in restored if entry.kind == "TABLE ATTACH"]
     above = {parse_attached(entry.definition or ""): parse_altered(entry.definition or "") for entry in attached}
+    hashed = {parse_hashed(entry.definition or "") for entry in restored if entry.kind == "TABLE"}
     roots = {entry.root for entry in restored}
     foreign = {(entry.schema, entry.name): entry.label for entry in restored if entry.kind == "FOREIGN TABLE"}
     for entry in attached:
         if label := foreign.get((entry.schema, entry.name)):
             root, way = parse_altered(entry.definition or ""), dict(above)
+            by_hash = root in hashed
             while root in way:
                 root = way.pop(root)
-            if root is not None and root in roots:
+                by_hash = by_hash or root in hashed
+            if by_hash and root is not None and root in roots:
                 yield Obstacle(
                     what=f"{label} is a partition of {root}, whose rows go by the hash of an enum: that is another one "
                     "in each database, and some of them would be written to the other server",
