@@ -39,7 +39,8 @@ def health(served: Served) -> dict[str, bool]:
 def test_it_tells_where_it_is_and_how_somebody_gets_in(served: Served) -> None:
     with served.up():
         assert health(served) == HEALTHY
-        said = served.said()
+        # It answers before it has said so.
+        said = wait_for(lambda: served.said() if "sign in" in served.said() else "", within_s=10, what="its words")
         assert f"the console is at {served.base}" in said
         assert "nobody can sign in yet: `daybreak console first`" in said
         assert httpx.get(f"{served.base}/runs", timeout=30).headers["location"] == "/sign-in?to=%2Fruns"
