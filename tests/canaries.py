@@ -7,7 +7,7 @@ word, and no program that Daybreak starts may ever have it in its arguments.
 from __future__ import annotations
 
 import contextlib
-import os
+import fcntl
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -34,7 +34,6 @@ LEFT: Final = (
 #: How every program that Daybreak starts is started, here and elsewhere.
 _WATCHED: Final = b"daybreak-watchdog"
 _SAMPLE_S: Final = 0.3
-_IS_FIRST: Final = os.environ.get("PYTEST_XDIST_WORKER", "gw0") == "gw0"
 
 
 def leaks(*roots: Path) -> list[str]:
@@ -66,7 +65,7 @@ def in_arguments(proc: Path = Path("/proc")) -> list[str]:
 def watched_arguments(word: str = CANARY) -> Iterator[list[str]]:
     """Notice every canary in the arguments of a program that is started while the block lasts.
 
-    What programs of ours start is looked for on the whole machine: one of several workers does that for all.
+    What programs of ours start is looked for on the whole machine, for all workers by one of them at a time.
     """
     seen: list[str] = []
     stop = threading.Event()
@@ -79,8 +78,11 @@ def watched_arguments(word: str = CANARY) -> Iterator[list[str]]:
         real(child, command, *rest)
 
     def sample() -> None:
-        while _IS_FIRST and not stop.wait(_SAMPLE_S):
-            seen.extend(in_arguments())
+        with Path(__file__).open("rb") as turn:
+            while not stop.wait(_SAMPLE_S):
+                with contextlib.suppress(BlockingIOError):  # another worker looks; when that one ends, we do
+                    fcntl.flock(turn, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    seen.extend(in_arguments())
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(process._Child, "__init__", started)

@@ -29,7 +29,7 @@ _SWITCHES = [
 ]
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def certificates_are_read_once() -> Iterator[None]:
     """Each client of httpx reads all that the machine trusts, for 40 ms; nobody speaks TLS here."""
     with pytest.MonkeyPatch.context() as patch:

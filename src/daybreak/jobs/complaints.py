@@ -37,7 +37,7 @@ _ENDED: Final = re.compile(
     r"|^pg_restore: error: connection to server "
 )
 #: Two tables that are loaded at once, each with a check that reads the other one, may also wait for each other.
-_ASKED: Final = re.compile("violates check constraint|deadlock detected")
+_ASKED: Final = re.compile("violates check constraint|ERROR:  deadlock detected$")
 _QUALIFY: Final = (
     "a function of production names that without its schema, and pg_restore searches none. Find the function in the "
     "log; in production, ALTER FUNCTION … SET search_path = …, then a new backup. For the archives that there are, "
