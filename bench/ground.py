@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -27,7 +28,7 @@ HERE: Final = Path(__file__).parent
 DAYBREAK: Final = Path(sys.executable).parent / "daybreak"
 #: A variable that Daybreak hands to its children: whoever has this value belongs to a run of ours.
 _MARK: Final = "TMPDIR"
-_POLL_S: Final = 0.01
+_POLL_S: Final = 0.05
 _TICKS: Final = os.sysconf("SC_CLK_TCK")
 #: A server buries its sessions a moment after their clients are gone; only then their time is counted.
 _BURY_S: Final = 0.25
@@ -174,12 +175,14 @@ class Ground:
                 list(argv), env={**self.environment, **extra}, stdin=subprocess.DEVNULL, stdout=out, stderr=err
             )
             peak = 0
-            while not (ended := os.wait4(process.pid, os.WNOHANG))[0]:
+            ends = os.pidfd_open(process.pid)  # its end is seen at once, and rarely looking for it costs nothing
+            while not select.select([ends], [], [], _POLL_S)[0]:
                 peak = max(peak, peak_bytes(process.pid))
                 if time.monotonic() - began > _LONGEST_S:
                     process.kill()
-                time.sleep(_POLL_S)
             wall_s = time.monotonic() - began
+            os.close(ends)
+            ended = os.wait4(process.pid, 0)
         time.sleep(_BURY_S)
         _, status, usage = ended
         process.returncode = os.waitstatus_to_exitcode(status)

@@ -474,3 +474,26 @@ def test_an_early_proof_ends_with_its_block(restored: Restored):
 def waiting_for_locks(server: Server, dbname: str) -> int:
     sql = f"SELECT count(*) FROM pg_stat_activity WHERE datname = '{dbname}' AND wait_event_type = 'Lock'"  # noqa: S608 -- ours
     return int(server.psql(sql))
+
+
+def test_what_only_carries_rows_lets_the_servers_go_first(rich: Callable[[int], str], couple: Coupling):
+    """docs/adr/0058: as batch work, which is policy 3; the swap and all that is asked is not."""
+    site = couple(rich(18))
+    seen = site.folder / "policies"
+    note = f'echo "{{}} $(cut -d" " -f41 /proc/$$/stat)" >> {seen}; exec "$real" "$@"'
+    which = 'case "$*" in *"TO STDOUT"*) set_of=rows ;; *) set_of=rest ;; esac; '
+
+    def policies() -> set[str]:
+        found = set(seen.read_text().splitlines())
+        seen.unlink()
+        return found
+
+    site.fake_dump(note.format("dump"))
+    site.fake_tool("psql", which + note.format("$set_of"))
+    site.refresh()
+    assert {"dump 3", "rows 3", "rest 0"} <= (found := policies())
+    assert not {"dump 0", "rows 0"} & found
+
+    site.fake_tool("pg_restore", note.format("restore"))
+    site.refresh()
+    assert policies() == {"restore 3"}  # of the archive that is there

@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from daybreak import files
 from daybreak.archive import Progress, Scan, scan
+from daybreak.batch import as_batch
 from daybreak.command import Command
 from daybreak.errors import ArchiveError, CommandError, DaybreakError, DumpError, SourceError
 from daybreak.jobs.run import RunContext, now
@@ -68,7 +69,7 @@ def dump_source(run: RunContext, plan: BackupPlan, server: Postgres, staged: Pat
         )
 
     taken_at = now()
-    with files.disk_errors(staged, "cannot write"), staged.open("xb", buffering=0) as file:
+    with as_batch(), files.disk_errors(staged, "cannot write"), staged.open("xb", buffering=0) as file:
         found = _scan(run, server, command, files.EarlyWriter(file.fileno()).write, tell)
         os.fsync(file.fileno())
     return Dumped(path=staged, scan=found, facts=facts, taken_at=taken_at, seconds=time.monotonic() - began)

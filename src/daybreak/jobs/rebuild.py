@@ -22,6 +22,7 @@ from typing import Final
 
 from daybreak.archive import Entry, table_data
 from daybreak.archive.toc import TABLE_DATA
+from daybreak.batch import as_batch
 from daybreak.errors import Cancelled, CommandError, DaybreakError, RefreshError, SourceError
 from daybreak.hosts import Placed, placed, sweep_copies
 from daybreak.jobs.complaints import Complaints, explain
@@ -123,7 +124,7 @@ class Rebuild:
 
     def restore_and_prove(self) -> None:
         """Restore, and read each table again as soon as it can be. Raise RefreshError, ProofError."""
-        with self.prover() as prover:
+        with as_batch(), self.prover() as prover:
             self.restore(loaded=lambda entry: prover.loaded(entry.schema or "", entry.name))
             self.prove(prover)
 
