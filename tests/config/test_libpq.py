@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 import pytest
 
-from daybreak.config.conninfo import parse_conninfo, to_conninfo, value_wanted
+from daybreak.config.conninfo import lists_differ, parse_conninfo, to_conninfo, value_wanted
 from daybreak.credentials import passfile
 from daybreak.secret import Secret
 
@@ -62,6 +62,8 @@ ODD = {
     "connect_timeout": ["10s", "ten", "10", " 10", "10 ", "-1", "1.5", "99999999999"],
     "keepalives": ["on", "1", "0"],
     "keepalives_idle": ["1min", "60"],
+    "ssl_min_protocol_version": ["TLSv1.2", "tlsv1.3", "TLSV1", "", "TLSv2", "1.2", "TLSv1.2 "],
+    "ssl_max_protocol_version": ["TLSv1.3", "SSLv3"],
     "tcp_user_timeout": ["5s", "2147483647", "2147483648"],
 }
 
@@ -74,6 +76,44 @@ def test_what_a_keyword_must_be_is_what_libpq_takes(servers, keyword: str, value
     answered = ask(server, to_conninfo(url))
     assert bool(value_wanted(keyword, value)) is ("invalid" in answered.stderr), answered.stderr
     assert (answered.returncode == 0) is ("invalid" not in answered.stderr), answered.stderr
+
+
+LISTS = [
+    {"host": "a,b,HOST", "port": "1,2,PORT"},
+    {"host": "HOST,HOST", "port": "PORT"},
+    {"host": "HOST,HOST", "port": "PORT,"},
+    {"host": "HOST,HOST,HOST", "port": "PORT,PORT"},
+    {"host": "HOST", "port": "PORT,PORT"},
+    {"host": "", "hostaddr": "HOST", "port": "PORT,PORT"},
+    {"host": "", "hostaddr": "HOST,HOST", "port": "PORT,PORT"},
+    {"host": "a,b", "hostaddr": "HOST,HOST", "port": "PORT"},
+    {"host": "a,b", "hostaddr": "HOST", "port": "PORT"},
+    {"host": "a", "hostaddr": "HOST,HOST", "port": "PORT"},
+]
+
+
+@pytest.mark.parametrize("lists", LISTS, ids=lambda lists: " ".join(lists.values()))
+def test_lists_that_do_not_fit_are_those_that_libpq_does_not_take(servers, lists: dict[str, str]) -> None:
+    server = servers[15]
+    found = {key: one.replace("HOST", "127.0.0.1").replace("PORT", str(server.port)) for key, one in lists.items()}
+    url = {"user": server.user, "dbname": "postgres", "connect_timeout": "5", **found}
+    answered = ask(server, to_conninfo(url))
+    assert bool(lists_differ(url)) is ("could not match" in answered.stderr), answered.stderr
+    assert (answered.returncode == 0) is not lists_differ(url), answered.stderr
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "127.1", "localhost", "127.0.0.256", "", "127.0.0.1 ", "x" * 70])
+def test_an_address_is_what_libpq_takes_for_one(servers, address: str) -> None:
+    server = servers[15]
+    url = {
+        "host": "127.0.0.1",
+        "hostaddr": address,
+        "port": str(server.port),
+        "user": server.user,
+        "dbname": "postgres",
+    }
+    answered = ask(server, to_conninfo(url))
+    assert bool(value_wanted("hostaddr", address)) is (answered.returncode != 0), answered.stderr
 
 
 def test_a_passfile_opens_the_door_and_only_while_it_is_there(odd, tmp_path: Path) -> None:

@@ -9,9 +9,12 @@ Source  libpq's fe-connect.c, `conninfo_parse` and `conninfo_uri_parse_options`;
 from __future__ import annotations
 
 import re
+import socket
 from collections.abc import Mapping
 from typing import Final
 from urllib.parse import unquote_to_bytes
+
+from daybreak.units import show_count
 
 _PREFIX: Final = re.compile(r"postgres(?:ql)?://")
 _BLANK: Final = " \t\n\r\f\v"
@@ -47,6 +50,9 @@ _WORDS: Final = {
 _NUMBERS: Final = frozenset(
     {"connect_timeout", "keepalives", "keepalives_count", "keepalives_idle", "keepalives_interval", "tcp_user_timeout"}
 )
+#: Versions of TLS, which libpq takes in any case.
+_PROTOCOLS: Final = frozenset({"ssl_min_protocol_version", "ssl_max_protocol_version"})
+_PROTOCOL: Final = re.compile(r"(?:tlsv1(?:\.[123])?)?", re.IGNORECASE)
 _NUMBER: Final = re.compile(r"[ \t\n\r\f\v]*[+-]?[0-9]{1,20}[ \t\n\r\f\v]*")
 _INT: Final = range(-(2**31), 2**31)
 _PORTS: Final = range(1, 65536)
@@ -64,7 +70,35 @@ def value_wanted(keyword: str, value: str) -> str:
         return "a whole number"
     if keyword == "port" and not all(_is_one_of(_PORTS, port) for port in value.split(",") if port):
         return f"a number from 1 to {_PORTS[-1]}"
+    if keyword in _PROTOCOLS and not _PROTOCOL.fullmatch(value):
+        return "TLSv1, TLSv1.1, TLSv1.2 or TLSv1.3"
+    if keyword == "hostaddr" and not all(map(_is_address, filter(None, value.split(",")))):
+        return "an IP address (a name belongs to host)"
     return ""
+
+
+def lists_differ(keywords: Mapping[str, str]) -> str:
+    """Where the lists of hosts, addresses and ports do not fit to each other: libpq takes none. Else nothing."""
+    hosts, addresses, ports = (_count(keywords.get(one, "")) for one in ("host", "hostaddr", "port"))
+    if addresses and hosts not in {0, addresses}:
+        return f"names {show_count(hosts, 'host')}, and {addresses} in hostaddr: libpq wants as many"
+    if ports > 1 and ports != (servers := addresses or hosts or 1):
+        return (
+            f"names {show_count(ports, 'port')} for {show_count(servers, 'host')}: libpq wants one for all, or one each"
+        )
+    return ""
+
+
+def _count(listed: str) -> int:
+    return listed.count(",") + 1 if listed else 0
+
+
+def _is_address(text: str) -> bool:
+    try:
+        socket.getaddrinfo(text, None, flags=socket.AI_NUMERICHOST)
+    except (OSError, UnicodeError):
+        return False
+    return True
 
 
 def _is_one_of(numbers: range, text: str) -> bool:

@@ -14,7 +14,7 @@ from typing import Annotated, Final, Literal, cast
 
 from pydantic import BeforeValidator, Field, WithJsonSchema
 
-from daybreak.config.conninfo import KEYWORDS, parse_conninfo, value_wanted
+from daybreak.config.conninfo import KEYWORDS, lists_differ, parse_conninfo, value_wanted
 from daybreak.config.nearest import nearest
 from daybreak.schedule import parse_spec, parse_zone
 from daybreak.units import parse_duration, parse_size
@@ -195,6 +195,8 @@ def _conninfo(value: object) -> dict[str, str]:
             raise ValueError(f"has a keyword that libpq does not know{nearest(keyword, KEYWORDS)}")
         if wanted := value_wanted(keyword, set_to):
             raise ValueError(f"has a {keyword} that libpq does not take: it must be {wanted}")
+    if difference := lists_differ(keywords):
+        raise ValueError(difference)
     return keywords
 
 
