@@ -187,6 +187,7 @@ def test_rows_are_never_left_out_and_a_slip_is_told_at_once(site: Couple) -> Non
             _RAISE.format('could not resize shared memory segment "/P": No space left on device'),
             "too small, not its disk",
         ),
+        (_RAISE.format("out of memory"), "too little memory"),
         ("PERFORM pg_terminate_backend(pg_backend_pid())", "its log says why"),
     ],
 )

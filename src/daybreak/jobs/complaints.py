@@ -32,6 +32,7 @@ _UNQUALIFIED: Final = re.compile(
 _UNKNOWN: Final = re.compile(r"ERROR:  (?:syntax error|unrecognized|invalid|.* does not exist$|.* not supported)")
 #: What stands at the end of a message is the system's; what is quoted in it, as the value of a row, is not.
 _FULL: Final = re.compile(r"ERROR:  .*: (?:No space left on device|Disk quota exceeded)$")
+_SHORT: Final = re.compile(r"ERROR:  out of memory$")
 _ENDED: Final = re.compile(
     r": (?:FATAL:  terminating connection .*|server closed the connection unexpectedly|no connection to the server)$"
     r"|^pg_restore: error: connection to server "
@@ -124,6 +125,8 @@ def _of_the_server(fault: str) -> str:
     """What to do where the server could not, whatever it was asked for; empty where the object is to blame."""
     if _FULL.search(fault):
         return hint_of("53100", fault.partition("ERROR:  ")[2])
+    if _SHORT.search(fault):
+        return hint_of("53200", "")
     return "the server ended the session: its log says why" if _ENDED.search(fault) else ""
 
 

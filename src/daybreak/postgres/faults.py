@@ -127,5 +127,6 @@ _SHARED_MEMORY_HINT: Final = "its /dev/shm is too small, not its disk: give the 
 _SQL_HINTS: Final[Mapping[str, str]] = {
     "42501": "give the role of this database the right that is named",
     "53100": "the server's disk is full: make room there",
+    "53200": "the server has too little memory: give it more, or let it do less at once (jobs)",
     "55006": "somebody is still connected; the run log names them",
 }
