@@ -10,6 +10,7 @@ Nothing is asserted: figures are printed beside the goals, with yes or no.
 from __future__ import annotations
 
 import argparse
+import os
 import statistics
 import sys
 import time
@@ -139,6 +140,7 @@ def _settle(ground: Ground) -> None:
         for name in ground.psql(server, "postgres", "-c", names).split():
             ground.psql(server, name, "-c", "VACUUM (ANALYZE)")
         ground.psql(server, "postgres", "-c", "CHECKPOINT")
+    os.sync()  # a script's dump as well, which nobody flushed
 
 
 def _rounds(ground: Ground, rounds: int) -> list[Figure]:

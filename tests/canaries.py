@@ -10,6 +10,7 @@ import contextlib
 import fcntl
 import threading
 from collections.abc import Iterator
+from fcntl import flock  # as it is before a test takes another in its place
 from pathlib import Path
 from typing import Any, Final
 
@@ -81,7 +82,7 @@ def watched_arguments(word: str = CANARY) -> Iterator[list[str]]:
         with Path(__file__).open("rb") as turn:
             while not stop.wait(_SAMPLE_S):
                 with contextlib.suppress(BlockingIOError):  # another worker looks; when that one ends, we do
-                    fcntl.flock(turn, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    flock(turn, fcntl.LOCK_EX | fcntl.LOCK_NB)
                     seen.extend(in_arguments())
 
     with pytest.MonkeyPatch.context() as patch:
