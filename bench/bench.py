@@ -132,8 +132,8 @@ def _fill(ground: Ground, name: str, sql: Path, scale: int) -> int:
 def _settle(ground: Ground) -> None:
     """Leave nothing to be done for the next one.
 
-    Autovacuum comes within a minute to whatever was loaded. It would go over the tables of one program, with seconds of
-    processor time, while the next one is measured; a database that was loaded a week ago has that behind it.
+    Autovacuum comes within a minute to whatever was loaded. It would go over the tables of one program, for seconds,
+    while the next one is measured; a database that was loaded a week ago has that behind it.
     """
     names = "SELECT string_agg(datname, ' ') FROM pg_database WHERE datallowconn"
     for server in (ground.prod, ground.dev):

@@ -7,10 +7,9 @@ word, and no program that Daybreak starts may ever have it in its arguments.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import threading
 from collections.abc import Iterator
-from fcntl import flock  # as it is before a test takes another in its place
+from fcntl import LOCK_EX, LOCK_NB, flock  # as it is before a test takes another in its place
 from pathlib import Path
 from typing import Any, Final
 
@@ -82,7 +81,7 @@ def watched_arguments(word: str = CANARY) -> Iterator[list[str]]:
         with Path(__file__).open("rb") as turn:
             while not stop.wait(_SAMPLE_S):
                 with contextlib.suppress(BlockingIOError):  # another worker looks; when that one ends, we do
-                    flock(turn, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    flock(turn, LOCK_EX | LOCK_NB)
                     seen.extend(in_arguments())
 
     with pytest.MonkeyPatch.context() as patch:

@@ -102,6 +102,14 @@ def test_lists_that_do_not_fit_are_those_that_libpq_does_not_take(servers, lists
     assert (answered.returncode == 0) is not lists_differ(url), answered.stderr
 
 
+def test_a_service_may_have_the_hosts_of_several_ports(servers, tmp_path: Path) -> None:
+    server, services = servers[15], tmp_path / "services"
+    services.write_text(f"[both]\nhost={server.host},{server.host}\n")
+    url = {"service": "both", "port": f"{server.port},{server.port}", "user": server.user, "dbname": "postgres"}
+    answered = ask(server, to_conninfo(url), PGSERVICEFILE=str(services))
+    assert (answered.returncode, lists_differ(url)) == (0, ""), answered.stderr
+
+
 @pytest.mark.parametrize("address", ["127.0.0.1", "127.1", "localhost", "127.0.0.256", "", "127.0.0.1 ", "x" * 70])
 def test_an_address_is_what_libpq_takes_for_one(servers, address: str) -> None:
     server = servers[15]

@@ -12,7 +12,7 @@ from daybreak.batch import as_batch
 from daybreak.command import Command
 from daybreak.process import Runner
 
-#: The policy of a process is the forty-first word of its line; the shell's own name has no blanks.
+#: The policy of a process is the forty-first word of its line; the program's name there has no blanks.
 POLICY = Command(argv=("/bin/cut", "-d ", "-f41", "/proc/self/stat"), deadline=timedelta(minutes=1))
 
 

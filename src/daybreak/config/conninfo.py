@@ -78,7 +78,12 @@ def value_wanted(keyword: str, value: str) -> str:
 
 
 def lists_differ(keywords: Mapping[str, str]) -> str:
-    """Where the lists of hosts, addresses and ports do not fit to each other: libpq takes none. Else nothing."""
+    """Where the lists of hosts, addresses and ports do not fit to each other: libpq takes none. Else nothing.
+
+    A service may have the ones that are not here.
+    """
+    if "service" in keywords:
+        return ""
     hosts, addresses, ports = (_count(keywords.get(one, "")) for one in ("host", "hostaddr", "port"))
     if addresses and hosts not in {0, addresses}:
         return f"names {show_count(hosts, 'host')}, and {addresses} in hostaddr: libpq wants as many"
