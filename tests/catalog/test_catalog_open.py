@@ -20,11 +20,12 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import create_engine
+from sqlalchemy import create_engine, text
 
 import daybreak.catalog.migrations
 from daybreak.catalog import Catalog, is_full
 from daybreak.catalog.schema import HEAD, metadata
+from daybreak.catalog.store import migrate
 from daybreak.errors import ConfigError
 from daybreak.model import Run, RunState
 
@@ -40,11 +41,13 @@ def mode(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
 
 
-def tables_of(path: Path) -> dict[str, str]:
+def tables_of(path: Path) -> dict[str, object]:
     connection = sqlite3.connect(path)
     rows = connection.execute("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL").fetchall()
+    revision = connection.execute("SELECT version_num FROM alembic_version").fetchall()
     connection.close()
-    return {name: " ".join(sql.replace('"', "").split()) for name, sql in rows if name != "alembic_version"}
+    tables = {name: " ".join(sql.replace('"', "").split()) for name, sql in rows if name != "alembic_version"}
+    return tables | {"revision": revision}
 
 
 @pytest.fixture(params=[0o022, 0o077, 0o000])
@@ -79,17 +82,36 @@ def test_a_folder_that_was_there_keeps_its_mode(tmp_path: Path) -> None:
 
 
 def test_what_the_migrations_leave_is_what_the_code_says(tmp_path: Path) -> None:
-    Catalog.open(tmp_path / "migrated").close()
-    engine = create_engine(f"sqlite:///{tmp_path / 'migrated' / 'catalog.sqlite3'}")
-    with engine.connect() as connection:
+    """A new catalog is made by the code at once, an older one by the migrations: both are the same."""
+    engine = create_engine(f"sqlite:///{tmp_path / 'migrated'}")
+    with engine.begin() as connection:
+        migrate(connection)
         context = MigrationContext.configure(connection, opts={"compare_type": True})
         assert compare_metadata(context, metadata) == []
     engine.dispose()
-    created = create_engine(f"sqlite:///{tmp_path / 'created'}")
-    metadata.create_all(created)
-    created.dispose()
+    Catalog.open(tmp_path / "made").close()
     # Alembic compares neither CHECKs nor names of constraints; the texts of the tables hold everything.
-    assert tables_of(tmp_path / "migrated" / "catalog.sqlite3") == tables_of(tmp_path / "created")
+    assert tables_of(tmp_path / "migrated") == tables_of(tmp_path / "made" / "catalog.sqlite3")
+
+
+@pytest.mark.parametrize("revision", ["0001", "0004"])
+def test_an_older_catalog_is_brought_up_to_date_and_keeps_its_rows(tmp_path: Path, revision: str) -> None:
+    file = tmp_path / "old" / "catalog.sqlite3"
+    file.parent.mkdir()
+    engine = create_engine(f"sqlite:///{file}")
+    with engine.begin() as connection:
+        migrate(connection, revision)
+        connection.execute(
+            text(
+                "INSERT INTO runs (id, plan, kind, state, trigger, requested_at, reason, result) "
+                "VALUES ('a', 'nightly', 'backup', 'succeeded', 'cli', '2026-11-22T08:00:00.000000+00:00', '', '{}')"
+            )
+        )
+    engine.dispose()
+    with Catalog.open(file.parent) as catalog:
+        assert [run.id for run in catalog.runs.list()] == ["a"]
+    Catalog.open(tmp_path / "made").close()
+    assert tables_of(file) == tables_of(tmp_path / "made" / "catalog.sqlite3")
 
 
 def test_the_head_that_the_code_names_is_the_newest_migration() -> None:
@@ -109,8 +131,10 @@ def test_a_newer_catalog_is_refused_by_both_versions(tmp_path: Path) -> None:
     assert caught.value.exit_code == 3
 
 
-def test_opening_an_up_to_date_catalog_does_not_load_alembic(tmp_path: Path) -> None:
-    Catalog.open(tmp_path).close()
+@pytest.mark.parametrize("there", [False, True])
+def test_opening_a_new_or_up_to_date_catalog_does_not_load_alembic(tmp_path: Path, *, there: bool) -> None:
+    if there:
+        Catalog.open(tmp_path).close()
     code = (
         "import sys, pathlib; from daybreak.catalog import Catalog; "
         "Catalog.open(pathlib.Path(sys.argv[1])).close(); sys.exit('alembic' in sys.modules)"
@@ -178,10 +202,11 @@ def test_what_a_killed_process_had_recorded_stays_and_the_catalog_goes_on(tmp_pa
 def as_nobody(folder: Path) -> subprocess.CompletedProcess[str]:
     """Open the catalog as an ordinary user; what the caller may do cannot be seen as root."""
     code = (
-        "import os, sys, pathlib\n"
+        "import os, sys, pathlib, tempfile\n"
         "from daybreak.catalog import Catalog\n"
         "from daybreak.errors import ConfigError\n"
-        "from alembic import command\n"  # loaded before the rights are gone: the code may lie where nobody can read
+        # All is loaded before the rights are gone: the code may lie where nobody can read.
+        "with tempfile.TemporaryDirectory() as other: Catalog.open(pathlib.Path(other)).close()\n"
         "os.setgroups([]); os.setgid(65534); os.setuid(65534)\n"
         "try: Catalog.open(pathlib.Path(sys.argv[1])).close()\n"
         "except ConfigError as error: print(error.message, '|', error.hint); sys.exit(error.exit_code)\n"

@@ -25,7 +25,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 
 from daybreak import files
 from daybreak.catalog.folder import CATALOG, make_file, make_folder
-from daybreak.catalog.schema import HEAD
+from daybreak.catalog.schema import HEAD, metadata
 from daybreak.errors import ConfigError
 
 FILE: Final = CATALOG
@@ -155,16 +155,28 @@ def _bring_up_to_date(engine: Engine, folder: Path) -> None:
         raw.cursor().execute("PRAGMA journal_mode = WAL")
     finally:
         raw.close()
-    from alembic import command  # noqa: PLC0415 -- slow to import and only wanted for a new or old file
+    with engine.connect() as connection, connection.execution_options(**{_WRITE: True}).begin():
+        (migrate if found else _create)(connection)
+
+
+def _create(connection: Connection) -> None:
+    """All tables as they are today, those that all migrations leave; without Alembic, which is slow to import."""
+    metadata.create_all(connection, checkfirst=False)
+    connection.execute(text("CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL PRIMARY KEY)"))
+    connection.execute(text("INSERT INTO alembic_version VALUES (:head)"), {"head": HEAD})
+
+
+def migrate(connection: Connection, to: str = "head") -> None:
+    """Run the migrations that a file lacks, all of them in an empty one."""
+    from alembic import command  # noqa: PLC0415 -- slow to import and only wanted for an old file
     from alembic.config import Config  # noqa: PLC0415 -- see above
 
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
     # Names the separator so that alembic does not warn about its old default.
     config.set_main_option("path_separator", "os")
-    with engine.connect() as connection, connection.execution_options(**{_WRITE: True}).begin():
-        config.attributes["connection"] = connection
-        command.upgrade(config, "head")
+    config.attributes["connection"] = connection
+    command.upgrade(config, to)
 
 
 _MAKE_ROOM: Final = "make room on that file system"
