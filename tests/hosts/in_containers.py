@@ -80,7 +80,7 @@ class ContainerSite(Installation):
 class Deployment(ContainerSite):
     """`genjishimada-db` and `genjishimada-db-dev`, started, with the archive's folder mounted as `dev_mount` says."""
 
-    dev_mount: str = "ro"  # ro, rw, none, other: another folder at the same place
+    dev_mount: str = "ro"  # ro, link: by a link and writable, none, other: another folder at the same place
     rows: int = 20_000
     dev_options: Sequence[str] = ()
     env: Mapping[str, str] | None = None  # of the containers
@@ -90,7 +90,14 @@ class Deployment(ContainerSite):
         mount = f"{self.backups}:/backups"
         other = self.folder / "other"
         other.mkdir()
-        dev_mounts = {"ro": [f"{mount}:ro"], "rw": [mount], "none": [], "other": [f"{other}:/backups"]}[self.dev_mount]
+        link = self.folder / "link"
+        link.symlink_to(self.backups)
+        dev_mounts = {
+            "ro": [f"{mount}:ro"],
+            "link": [f"{link}:/backups"],
+            "none": [],
+            "other": [f"{other}:/backups"],
+        }[self.dev_mount]
         self.prod = self.engine.start(PROD, mounts=[mount], env=self.env, ready=False)
         self.dev = self.engine.start(DEV, mounts=dev_mounts, env=self.env, options=self.dev_options, ready=False)
         for one in (self.prod, self.dev):

@@ -10,6 +10,7 @@ Errors  `SourceError` where there is no room, or where the copy did not arrive w
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import shlex
 from collections.abc import Callable, Generator
@@ -97,17 +98,19 @@ def _through_mount(path: Path, host: Host, runner: Runner, warnings: list[str]) 
     """Where the container sees a file of this host, by what its runtime says."""
     found = container.state(host, runner)
     real = PurePosixPath(path.resolve())
-    over = [one for one in found.mounts if real.is_relative_to(one.source)] if found else []
+    # A runtime tells the folder as it was given to it, and that may be a link.
+    sources = [(PurePosixPath(os.path.realpath(one.source)), one) for one in found.mounts] if found else []
+    over = [(source, one) for source, one in sources if real.is_relative_to(source)]
     if not over:
         return None
-    mount = max(over, key=lambda one: len(one.source.parts))
+    source, mount = max(over, key=lambda both: len(both[0].parts))
     if mount.writable:
         line = f"{mount.source}:{mount.inside}:ro"
         warnings.append(
             f"{host.name} mounts the folder of the archives writable: its superuser could destroy production's "
             f"backups. Mount it read-only:  - {shlex.quote(line)}"
         )
-    return mount.inside / real.relative_to(mount.source)
+    return mount.inside / real.relative_to(source)
 
 
 def _is_same(inside: PurePosixPath, size: int, sha256: str, host: Host, runner: Runner) -> bool:
