@@ -23,7 +23,7 @@ from daybreak.embedded.cluster import FAST, Cluster
 from daybreak.errors import ConfigError, SourceError
 from daybreak.jobs import exchange
 from daybreak.postgres.client import Postgres
-from daybreak.postgres.swap import Swap, statement
+from daybreak.postgres.swap import Swap, Swapped, statement
 from installation import processes, wait_for
 
 if TYPE_CHECKING:
@@ -298,7 +298,8 @@ def nobody_gets_in(site: Couple) -> Iterator[pytest.MonkeyPatch]:
     old, real = oid_of(site.dev, site.dev_db), Postgres.execute
 
     def execute(self: Postgres, *statements: str, **how: object) -> str:
-        if statements == ("SELECT 1",) and oid_of(site.dev, site.dev_db) != old:
+        asked = statements == ("SELECT 1",) and how.get("dbname") == site.dev_db
+        if asked and oid_of(site.dev, site.dev_db) != old:
             raise SourceError("nobody gets in")
         return real(self, *statements, **how)  # pyright: ignore[reportArgumentType] -- handed on as it came
 
@@ -326,6 +327,36 @@ def test_a_new_dev_that_lets_nobody_in_is_put_back_and_undo_has_what_it_had(mode
     assert all_of(modest) == before
     modest.refresh()
     assert modest.clean() == []
+
+
+@pytest.mark.parametrize("back", [True, False])
+def test_a_server_that_is_away_behind_the_swap_is_waited_for(own: Couple, *, back: bool):
+    """That nobody gets in is no fault of the new dev then."""
+    real, start = exchange.perform, threading.Timer(1.5, own.dev.cluster.start)
+
+    def perform(server: Postgres, swap: Swap, within: timedelta) -> Swapped:
+        patch.setattr(exchange, "perform", real)  # the way back, if there is one, is not disturbed
+        done = real(server, swap, within)
+        own.dev.cluster.stop()
+        own.dev.cluster.log.write_text("")  # what it said before is no answer to a start
+        if back:
+            start.start()
+        return done
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(exchange, "perform", perform)
+        patch.setattr(exchange, "_ANSWERS_WITHIN_S", 0.3)
+        patch.setattr(exchange, "_BACK_WITHIN_S", 60 if back else 0.3)
+        said = own.refresh("--fresh", expect=0 if back else 17)
+    if back:
+        start.join()
+    else:
+        assert "daybreak repair" in said["hint"]
+        own.dev.cluster.start()
+        own.json("repair")
+    assert own.dev.psql("SELECT n FROM version", own.dev_db) == "1"
+    assert properties(own.dev, own.dev_db)["open"]
+    assert own.clean() == []
 
 
 def test_a_first_refresh_whose_dev_lets_nobody_in_leaves_nothing(site: Couple):

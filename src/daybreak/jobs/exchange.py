@@ -8,6 +8,7 @@ Errors  `RefreshError`: the target is open and as it was; `RolledBack`, `TargetN
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from dataclasses import replace
@@ -25,7 +26,7 @@ from daybreak.process import Runner
 
 #: How long the new database may take to let somebody in before the old one is put back.
 _ANSWERS_WITHIN_S: Final = 5.0
-#: How long a server that was restarted in the swap is waited for: until then nobody knows whether the target is open.
+#: How long a server that was restarted in the swap, or behind it, is waited for.
 _BACK_WITHIN_S: Final = 60.0
 
 
@@ -118,7 +119,10 @@ def _reverse(swap: Swap, run: str, *, came_with: str | None) -> Swap:
 
 
 def _require_answer(run: RunContext, server: Postgres, back: Swap, within: timedelta) -> None:
-    """See that the new database lets somebody in; put the old one `back` where it does not."""
+    """See that the new database lets somebody in; put the old one `back` where it does not.
+
+    A server that is away lets nobody in anywhere, which says nothing about the new database: it is waited for.
+    """
     until = time.monotonic() + _ANSWERS_WITHIN_S
     while True:
         try:
@@ -126,6 +130,10 @@ def _require_answer(run: RunContext, server: Postgres, back: Swap, within: timed
         except DaybreakError as error:
             if time.monotonic() > until:  # a moment ago everybody came back at once: that may fill it up
                 _put_back(run, server, back, within, error)
+            began = time.monotonic()
+            with contextlib.suppress(DaybreakError):  # then the next try is the last one
+                _await(server)
+                until += time.monotonic() - began
             time.sleep(0.2)
         else:
             return
