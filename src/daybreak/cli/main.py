@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import atexit
 import errno
-import gc
 import io
 import os
 import signal
@@ -28,8 +27,6 @@ from daybreak.cli.verbs import VERBS
 from daybreak.errors import Cancelled, DaybreakError, PublishError, UsageError
 
 _SIGNALLED: Final = 128
-#: So many new objects before somebody looks for garbage among them: what imports make is none.
-_MANY: Final = 50_000
 
 _EPILOG: Final = """\b
 Exit codes: 0 done · 2 usage · 3 configuration · 4 refused by a guard · 5 busy · 10 source · 11 dump ·
@@ -77,7 +74,6 @@ for verb in VERBS:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command line and exit with its code."""
-    gc.set_threshold(_MANY)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a name that is no text where we are must not end what tells of it
             stream.reconfigure(errors="backslashreplace")
