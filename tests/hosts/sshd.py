@@ -96,7 +96,9 @@ def sshd(folder: Path, *, env: Mapping[str, str], force: str = "") -> Iterator[S
     for name in ("host", "other", "client"):
         subprocess.run([require("ssh-keygen"), "-q", "-t", "ed25519", "-N", "", "-f", folder / name], check=True)
     (folder / "authorized_keys").write_bytes((folder / "client.pub").read_bytes())
-    variables = " ".join(f"{name}={value}" for name, value in env.items())
+    # A home of its own: what this user's shell reads at each login here may take longer than what a test asks for.
+    (folder / "home").mkdir()
+    variables = " ".join(f"{name}={value}" for name, value in {"HOME": str(folder / "home"), **env}.items())
     (folder / "sshd_config").write_text(
         f"Port {server.port}\nListenAddress 127.0.0.1\nHostKey {server.host_key}\nPidFile none\nUsePAM no\n"
         f"AuthorizedKeysFile {folder / 'authorized_keys'}\nStrictModes no\nPermitRootLogin yes\nMaxStartups 100\n"
