@@ -46,8 +46,7 @@ def tables_of(path: Path) -> dict[str, object]:
     rows = connection.execute("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL").fetchall()
     revision = connection.execute("SELECT version_num FROM alembic_version").fetchall()
     connection.close()
-    tables = {name: " ".join(sql.replace('"', "").split()) for name, sql in rows if name != "alembic_version"}
-    return tables | {"revision": revision}
+    return {name: " ".join(sql.replace('"', "").split()) for name, sql in rows} | {"revision": revision}
 
 
 @pytest.fixture(params=[0o022, 0o077, 0o000])

@@ -80,7 +80,7 @@ class ContainerSite(Installation):
 class Deployment(ContainerSite):
     """`genjishimada-db` and `genjishimada-db-dev`, started, with the archive's folder mounted as `dev_mount` says."""
 
-    dev_mount: str = "ro"  # ro, link: by a link and writable, none, other: another folder at the same place
+    dev_mount: str = "ro"  # ro, rw, link: rw by a link, none, other: another folder at the same place
     rows: int = 20_000
     dev_options: Sequence[str] = ()
     env: Mapping[str, str] | None = None  # of the containers
@@ -94,6 +94,7 @@ class Deployment(ContainerSite):
         link.symlink_to(self.backups)
         dev_mounts = {
             "ro": [f"{mount}:ro"],
+            "rw": [mount],
             "link": [f"{link}:/backups"],
             "none": [],
             "other": [f"{other}:/backups"],

@@ -44,7 +44,7 @@ def test_the_folder_is_mounted_read_only(deploy: Deploy, engine: Engine) -> None
     assert how_it_came(site) == "mount"
 
 
-@pytest.mark.parametrize("dev_mount", ["other", "link"])
+@pytest.mark.parametrize("dev_mount", ["none", "other", "rw", "link"])
 def test_the_folder_is_mounted_otherwise(deploy: Deploy, podman_engine: Engine, dev_mount: str) -> None:
     site = deploy(podman_engine, dev_mount=dev_mount)
     if dev_mount == "other":  # a file of the same name that is not the archive
@@ -53,9 +53,10 @@ def test_the_folder_is_mounted_otherwise(deploy: Deploy, podman_engine: Engine, 
     site.backup()
     said = site.refresh("--first")
     assert said["proof"]["different"] == 0
-    assert how_it_came(site) == ("mount" if dev_mount == "link" else "copy")
+    writable = {"rw": site.backups, "link": site.folder / "link"}.get(dev_mount)
+    assert how_it_came(site) == ("mount" if writable else "copy")
     warned = " ".join(said.get("warnings", []))
-    assert ("/backups:ro" in warned) == (dev_mount == "link")
+    assert "/backups:ro" not in warned if writable is None else f"{writable}:/backups:ro" in warned
     assert site.left_behind() == []
 
 

@@ -159,15 +159,23 @@ def _bring_up_to_date(engine: Engine, folder: Path) -> None:
         (migrate if found else _create)(connection)
 
 
+#: Alembic's own table, as it would make it.
+_VERSION: Final = """
+CREATE TABLE alembic_version (
+    version_num VARCHAR(32) NOT NULL,
+    CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num)
+)"""
+
+
 def _create(connection: Connection) -> None:
     """All tables as they are today, those that all migrations leave; without Alembic, which is slow to import."""
     metadata.create_all(connection, checkfirst=False)
-    connection.execute(text("CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL PRIMARY KEY)"))
+    connection.execute(text(_VERSION))
     connection.execute(text("INSERT INTO alembic_version VALUES (:head)"), {"head": HEAD})
 
 
 def migrate(connection: Connection, to: str = "head") -> None:
-    """Run the migrations that a file lacks, all of them in an empty one."""
+    """Run the migrations that a file lacks until it has revision `to`; all of them in an empty one."""
     from alembic import command  # noqa: PLC0415 -- slow to import and only wanted for an old file
     from alembic.config import Config  # noqa: PLC0415 -- see above
 

@@ -26,7 +26,8 @@ from daybreak.process import Runner
 
 #: How long the new database may take to let somebody in before the old one is put back.
 _ANSWERS_WITHIN_S: Final = 5.0
-#: How long a server that was restarted in the swap, or behind it, is waited for.
+#: How long a server that was restarted in the swap, or behind it, is waited for: until then nobody knows whether the
+#: target is open.
 _BACK_WITHIN_S: Final = 60.0
 
 
