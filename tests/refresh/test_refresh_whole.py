@@ -10,6 +10,7 @@ import psycopg
 import pytest
 
 from couples import OWNER, PLAIN, Couple, contents, databases, named, not_owned_by, oid_of, properties, quoted, schema
+from daybreak.jobs import rebuild
 
 if TYPE_CHECKING:
     from conftest import Coupling, Server, Servers
@@ -238,11 +239,28 @@ def test_rows_are_loaded_as_a_vacuum_would_leave_them(refreshed: Couple):
     assert list((refreshed.archive.parent / ".daybreak" / "pins").iterdir()) == []
 
 
-def test_a_checkpoint_is_asked_for_where_a_database_will_be_dropped(site: Couple):
-    def asked(run: dict[str, object]) -> bool:
-        return "CHECKPOINT" in Path(str(site.json("run", "show", str(run["run"]))["log"])).read_text()
+@pytest.mark.parametrize(("little", "asked"), [(64 * 2**20, [0, 1, 1]), (0, [1, 2, 2])])
+def test_a_checkpoint_is_asked_for_behind_many_rows_and_where_a_database_will_be_dropped(
+    little: int, asked: list[int], site: Couple, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(rebuild, "_LITTLE_BYTES", little)
 
-    assert [asked(site.refresh()) for _ in range(3)] == [False, True, True]
+    def words(run: dict[str, object]) -> int:
+        return Path(str(site.json("run", "show", str(run["run"]))["log"])).read_text().count("-c CHECKPOINT")
+
+    assert [words(site.refresh()) for _ in range(3)] == asked
+
+
+def test_what_is_restored_is_on_its_way_to_the_disk_meanwhile(site: Couple, servers: Servers):
+    servers[18].psql(
+        "CREATE FUNCTION flushed() RETURNS text IMMUTABLE LANGUAGE sql"
+        " AS $$SELECT current_setting('backend_flush_after')$$;"
+        "CREATE TABLE flushing (id int, after text GENERATED ALWAYS AS (flushed()) STORED);"
+        "INSERT INTO flushing VALUES (1)",
+        site.prod_db,
+    )
+    site.refresh()
+    assert site.dev.psql("SELECT after FROM flushing", site.dev_db) == "2MB"
 
 
 @pytest.mark.parametrize(("own", "used"), [("64MB", "256MB"), ("1GB", "1GB")])

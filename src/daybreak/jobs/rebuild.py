@@ -14,7 +14,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Generator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
@@ -48,12 +48,16 @@ _RESTORE_SETTINGS: Final = {
     # The workers of pg_restore fill the processors already; an index build that starts more only makes them wait.
     "max_parallel_maintenance_workers": "0",
     **READ_BY_ITSELF,
+    # The next checkpoint waits until the disk has all rows: they are on their way there from the beginning. In pages.
+    "backend_flush_after": "256",
 }
 #: A foreign key is checked with one query, which costs enough to be compiled; that takes longer than it saves.
 _CHECK_SETTINGS: Final = {"jit": "off"}
 #: What the build of one index gets, unless the server gives more by itself.
 _BUILD_BYTES: Final = 256 * 2**20
 _FLUSH_DEADLINE: Final = timedelta(hours=2)
+#: What a disk writes in no time.
+_LITTLE_BYTES: Final = 64 * 2**20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,10 +126,21 @@ class Rebuild:
             self._restore(self.rehearsal.selection.built, self.name, facts, loaded)
             self.run.result["restore_s"] = round(time.monotonic() - began, 2)
 
-    def restore_and_prove(self) -> None:
-        """Restore, and read each table again as soon as it can be. Raise RefreshError, ProofError."""
+    def restore_and_prove(self, flush: Callable[[], object] = lambda: None) -> None:
+        """Restore, and read each table again as soon as it can be. Raise RefreshError, ProofError.
+
+        `flush` is called when the rows of all tables are in, if they are many.
+        """
+        missing = {entry.id for entry in self.rehearsal.selection.built if entry.kind == TABLE_DATA}
         with as_batch(), self.prover() as prover:
-            self.restore(loaded=lambda entry: prover.loaded(entry.schema or "", entry.name))
+
+            def loaded(entry: Entry) -> None:
+                prover.loaded(entry.schema or "", entry.name)
+                missing.discard(entry.id)
+                if not missing and self.pinned.manifest.data_bytes > _LITTLE_BYTES:
+                    flush()
+
+            self.restore(loaded)
             self.prove(prover)
 
     def restore_deferred(self, dbname: str) -> None:
@@ -293,19 +308,20 @@ class Rebuild:
             )
 
     @contextlib.contextmanager
-    def flushing(self, *, wanted: bool) -> Generator[None]:
-        """The server writes out beside the block what it holds back: to drop a database it has to, and waits for it.
+    def flushing(self) -> Generator[Callable[[], None]]:
+        """What has the server write out, beside the block, what it holds back.
 
-        That is over before the swap, which waits for the disk as well.
+        That is over at the end of the block, before the swap: its commits wait for the same disk, and so does whoever
+        drops a database, which takes a checkpoint.
         """
         stop, server = threading.Event(), self.held.server
         stoppable = server.with_runner(server.runner.also_ended_by(stop))
         with ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoint") as beside:
-            flushed = beside.submit(self._flush, stoppable) if wanted else None
+            begun: list[Future[None]] = []
             try:
-                yield
-                if flushed is not None:
-                    flushed.result()
+                yield lambda: begun.append(beside.submit(self._flush, stoppable))
+                for one in begun:
+                    one.result()
             finally:
                 stop.set()  # what failed is told at once
 

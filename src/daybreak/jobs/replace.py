@@ -68,9 +68,11 @@ def replace_target(run: RunContext, held: Held, pinned: Pinned, how: Replacement
     try:
         oid = work.create()
         run.catalog.databases.set_oid(creation.id, oid)
-        work.restore_and_prove()
-        run_hooks(work, HookTime.AFTER_RESTORE)
-        with work.flushing(wanted=server.find(held.previous) is not None):
+        with work.flushing() as flush:
+            work.restore_and_prove(flush)
+            run_hooks(work, HookTime.AFTER_RESTORE)
+            if server.find(held.previous) is not None:  # it will be dropped
+                flush()
             analyze(work)
             fill_views(work)
             work.carry_over()
