@@ -231,11 +231,12 @@ def test_more_objects_than_one_transaction_can_lock_and_of_every_kind(couple: Co
 
 
 def test_rows_are_loaded_as_a_vacuum_would_leave_them(refreshed: Couple):
+    # With statistics, relallvisible is production's: it says nothing of the rows here.
+    refreshed.prod.psql("ANALYZE account", refreshed.prod_db)
     run = refreshed.refresh("--fresh")
     steps = {step["name"]: step for step in refreshed.json("run", "show", run["run"])["steps"]}
     assert steps["restore"]["facts"]["frozen"] == 2
-    pages = "SELECT relpages > 1, relallvisible > 0 FROM pg_class WHERE oid = 'account'::regclass"
-    assert refreshed.dev.psql(pages, refreshed.dev_db) == "t|t"
+    assert refreshed.dev.psql("SELECT pg_relation_size('account', 'vm') > 0", refreshed.dev_db) == "t"
     assert list((refreshed.archive.parent / ".daybreak" / "pins").iterdir()) == []
 
 
